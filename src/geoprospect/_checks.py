@@ -1,0 +1,126 @@
+"""Validators of plain values. Each returns the normalised value or raises."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyproj import CRS
+from pyproj.exceptions import CRSError as ProjCRSError
+
+from geoprospect.errors import CRSError, InputError, MissingFileError, NameNotFoundError, OutputError
+
+
+def check_int(name: str, value: Any, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`; 2.0 passes, 2.5 and True do not."""
+    whole = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
+    if not whole or not math.isfinite(value) or int(value) != value or value < minimum:
+        raise InputError(f"{name}={value!r}: needs a whole number of at least {minimum}")
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf, above: float = -math.inf
+) -> float:
+    """Return `value` as a finite float within [`minimum`, `maximum`] and greater than `above`."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not minimum <= value <= maximum or value <= above:
+        low = f"more than {above:g}" if math.isfinite(above) else f"at least {minimum:g}"
+        rule = low if math.isinf(maximum) else f"{low} and at most {maximum:g}"
+        rule = "finite" if math.isinf(maximum) and math.isinf(minimum) and math.isinf(above) else rule
+        raise InputError(f"{name}={value!r}: needs a number, {rule}")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, options: Collection[str]) -> str:
+    """Return `value` when it is one of `options`."""
+    if value not in options:
+        raise InputError(
+            f"{name}={value!r}: needs one of {', '.join(map(repr, options))}{did_you_mean(str(value), options)}"
+        )
+    return str(value)
+
+
+def check_names(name: str, wanted: Iterable[str], present: Collection[str], what: str = "band") -> list[str]:
+    """Return `wanted` as a list when all of them are among `present`."""
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    absent = [one for one in names if one not in present]
+    if absent:
+        raise NameNotFoundError(
+            f"{name}: there is no {what} {absent[0]!r}; there are "
+            f"{', '.join(map(str, present))}{did_you_mean(str(absent[0]), present)}"
+        )
+    return names
+
+
+def check_shape(name: str, value: Any, minimum: int = 1) -> tuple[int, int]:
+    """Return `value` as (ny, nx); one number stands for both."""
+    pair = (value, value) if isinstance(value, (int, np.integer)) else value
+    try:
+        ny, nx = pair
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={value!r}: needs two whole numbers (rows, columns)") from None
+    return check_int(f"{name}[0]", ny, minimum), check_int(f"{name}[1]", nx, minimum)
+
+
+def check_crs(name: str, value: Any) -> CRS:
+    """Return `value` (an EPSG code, a WKT or PROJ string, a CRS) as a `pyproj.CRS`."""
+    if value is None:
+        raise CRSError(f"{name}=None: a CRS is needed and never guessed; pass for example {name}='EPSG:4326'")
+    try:
+        return CRS.from_user_input(value)
+    except ProjCRSError as err:
+        raise CRSError(f"{name}={value!r}: not a known CRS; pass for example {name}='EPSG:4326' ({err})") from None
+
+
+def check_rng(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """Return a generator: the one given, one seeded with an int, or a fresh one."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(None if rng is None else check_int("rng", rng, 0))
+
+
+def check_input_file(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return `path` as a Path to an existing local file."""
+    text = os.fspath(path)
+    if "://" in text or text.startswith("/vsi"):
+        raise InputError(f"{name}={text!r}: needs a local file; download it first")
+    file = Path(text)
+    if not file.is_file():
+        near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+        where = "" if file.parent.is_dir() else f" (nor a folder {str(file.parent)!r})"
+        raise MissingFileError(f"{name}={text!r}: there is no such file{where}{did_you_mean(file.name, near)}")
+    return file
+
+
+def check_output_file(name: str, path: str | os.PathLike[str], suffixes: Collection[str]) -> Path:
+    """Return `path` as a Path that can be written: its folder exists, its suffix is one of `suffixes`."""
+    file = Path(path)
+    if file.suffix.lower() not in suffixes:
+        raise InputError(f"{name}={str(path)!r}: needs a name that ends in {' or '.join(suffixes)}")
+    if not file.parent.is_dir():
+        raise OutputError(f"{name}={str(path)!r}: the folder {str(file.parent)!r} does not exist; make it first")
+    if not os.access(file.parent, os.W_OK):
+        raise OutputError(f"{name}={str(path)!r}: the folder {str(file.parent)!r} cannot be written to")
+    if file.is_dir():
+        raise OutputError(f"{name}={str(path)!r}: is a folder, needs a file")
+    return file
+
+
+def did_you_mean(value: str, options: Iterable[str]) -> str:
+    """Return '; did you mean …?' for the option nearest to `value`, or nothing."""
+    by_lower = {str(option).lower(): str(option) for option in options}
+    near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.7)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def first_rows(rows: Iterable[int], limit: int = 5) -> str:
+    """Return '3, 7, 12 and 4 more' for a message about many rows."""
+    listed = list(rows)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(str(row) for row in listed[:limit]) + more

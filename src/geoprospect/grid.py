@@ -1,0 +1,414 @@
+"""`Grid`: where the cells of a raster lie. One small immutable value, and how to choose it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import xarray as xr
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+from pyproj import CRS
+
+from geoprospect._checks import check_crs, check_int, check_number, check_shape
+from geoprospect.errors import CRSError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+log = logging.getLogger("geoprospect")
+
+# A UTM zone is 6 degrees wide and distorts by 4e-4; twice as far out, by 4e-3.
+_WIDEST_FOR_UTM = 12.0
+
+
+class HasGeometry(Protocol):
+    """Anything with points and a CRS: `Samples`, a GeoDataFrame."""
+
+    @property
+    def geometry(self) -> gpd.GeoSeries:
+        """The points."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A north-up raster geometry: CRS, transform and shape.
+
+    Parameters
+    ----------
+    crs : pyproj.CRS or anything that it understands
+        Coordinate reference system of the cells.
+    transform : affine.Affine
+        From (column, row) of a cell's north-west corner to (x, y), in CRS units.
+    shape : tuple of int
+        Rows and columns, (ny, nx).
+
+    Raises
+    ------
+    CRSError
+        When `crs` is missing or unknown.
+    InputError
+        When the transform is rotated, not north-up or not finite, or the shape is not positive.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (4, 6))
+    >>> grid.bounds
+    (500000.0, 2399600.0, 500600.0, 2400000.0)
+    >>> grid.y
+    array([2399950., 2399850., 2399750., 2399650.])
+    """
+
+    crs: CRS
+    transform: Affine
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        """Normalise and check; a `Grid` that exists is a valid one."""
+        object.__setattr__(self, "crs", check_crs("crs", self.crs))
+        object.__setattr__(self, "shape", check_shape("shape", self.shape))
+        t = self.transform
+        if not all(math.isfinite(v) for v in t[:6]) or t.b != 0 or t.d != 0 or t.a <= 0 or t.e >= 0:
+            raise InputError(
+                f"transform={tuple(t[:6])}: needs a finite north-up transform (no rotation, y downwards); "
+                "bring a rotated raster onto a north-up grid with read_bands(path, grid)"
+            )
+
+    @classmethod
+    def covering(
+        cls,
+        samples: HasGeometry,
+        shape: int | tuple[int, int] | None = None,
+        resolution: float | None = None,
+        crs: Any = None,
+        pad: float = 0.0,
+    ) -> Self:
+        """Choose a grid of square cells that covers all points.
+
+        Parameters
+        ----------
+        samples : Samples or GeoDataFrame
+            The points to cover.
+        shape : int or tuple of int, optional
+            Rows and columns (ny, nx). The cell size follows from the wider direction; the
+            points lie in the middle of the other.
+        resolution : float, optional
+            Cell size in metres (units of `crs`). Edges lie on whole multiples of it. Without
+            `shape` and `resolution` it is a quarter of the median distance between neighbouring
+            points, to two digits.
+        crs : optional
+            CRS of the grid. Default: that of the points where it is projected; for points in
+            degrees their UTM zone, or an equal-area projection about their centre where they
+            spread over more than one zone or lie near a pole.
+        pad : float, default 0
+            Margin around the points, in units of `crs`.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        InputError
+            When both `shape` and `resolution` are given, or the points are too few to tell.
+        CRSError
+            When the points cross the antimeridian and no `crs` is given, or leave the area
+            where `crs` is defined.
+
+        Examples
+        --------
+        >>> import geopandas as gpd
+        >>> import geoprospect as gp
+        >>> points = gpd.GeoSeries.from_xy([109.8, 110.2], [21.8, 22.2], crs="EPSG:4326")
+        >>> gp.Grid.covering(points, resolution=100)
+        Grid(441 x 417 cells of 100 x 100 m, WGS 84 / UTM zone 49N)
+        """
+        if shape is not None and resolution is not None:
+            raise InputError(f"shape={shape!r}, resolution={resolution!r}: give one of them, the other follows")
+        pad = check_number("pad", pad, minimum=0)
+        x, y, target = _projected(samples.geometry, crs)
+        left, bottom, right, top = x.min() - pad, y.min() - pad, x.max() + pad, y.max() + pad
+        width, height = right - left, top - bottom
+        if shape is not None:
+            ny, nx = check_shape("shape", shape)
+            # A hair wider than the points, so that those on the rim fall inside.
+            size = max(width / nx, height / ny) * (1 + 1e-9)
+            if size <= 0:
+                raise InputError("samples: all points coincide, so their extent gives no cell size; pass resolution=")
+            left, top = (left + right - nx * size) / 2, (bottom + top + ny * size) / 2
+            return cls(target, Affine(size, 0, left, 0, -size, top), (ny, nx))
+        size = _quarter_spacing(x, y) if resolution is None else check_number("resolution", resolution, above=0)
+        west, north = math.floor(left / size), math.ceil(top / size)
+        # floor + 1: a point on the east or south edge belongs to the next cell.
+        nx = math.floor(right / size) + 1 - west
+        ny = north - math.ceil(bottom / size) + 1
+        return cls(target, Affine(size, 0, west * size, 0, -size, north * size), (ny, nx))
+
+    @classmethod
+    def of(cls, data: xr.Dataset | xr.DataArray) -> Self:
+        """Return the grid of georeferenced data with dims (y, x).
+
+        Raises
+        ------
+        InputError
+            When the dims are not (y, x), or the coordinates are not regular and north-up.
+        CRSError
+            When the data carry no CRS.
+        """
+        import rioxarray  # noqa: F401  (registers .rio)
+
+        absent = [dim for dim in ("y", "x") if dim not in data.sizes]
+        if absent:
+            raise InputError(
+                f"data: dims are {tuple(data.sizes)}, needs 'y' and 'x'; rename them, "
+                "for example data.rename(lat='y', lon='x')"
+            )
+        if data.rio.crs is None:
+            raise CRSError("data: carries no CRS; set one with data.rio.write_crs('EPSG:…')")
+        stored = data.coords["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in data.coords else None
+        if stored is None and any(data.sizes[dim] < 2 or dim not in data.coords for dim in ("y", "x")):
+            raise InputError(
+                "data: one row or column, or no coordinates: the cell size is unknown; "
+                "set it with data.rio.write_transform(…)"
+            )
+        transform = data.rio.transform(recalc=stored is None)
+        grid = cls(check_crs("data.rio.crs", data.rio.crs.to_wkt()), transform, (data.sizes["y"], data.sizes["x"]))
+        for name, centres in (("x", grid.x), ("y", grid.y)):
+            if name in data.coords and not np.allclose(data[name], centres, rtol=0, atol=1e-3 * grid.resolution[0]):
+                raise InputError(
+                    f"data: the coordinate {name!r} does not run in even steps from the transform's "
+                    "corner, north up; bring the data onto a grid with data.rio.reproject(…)"
+                )
+        return grid
+
+    def __eq__(self, other: object) -> bool:
+        """Same CRS, shape and, to a millionth of a cell, the same transform."""
+        if not isinstance(other, Grid):
+            return NotImplemented
+        near = self.transform.almost_equals(other.transform, precision=1e-6 * self.resolution[0])
+        return self.shape == other.shape and near and self.crs == other.crs
+
+    def __hash__(self) -> int:
+        """Hash of what equal grids share exactly."""
+        return hash(self.shape)
+
+    def __repr__(self) -> str:
+        """Size, cell size and the name of the CRS."""
+        (ny, nx), (dy, dx) = self.shape, self.resolution
+        unit = {"metre": "m", "degree": "°"}.get(self.unit, self.unit)
+        return f"Grid({ny} x {nx} cells of {dy:.6g} x {dx:.6g} {unit}, {self.crs.name})"
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """Cell size (dy, dx), positive, in units of the CRS."""
+        return -self.transform.e, self.transform.a
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit of the CRS, for example 'metre'."""
+        return str(self.crs.axis_info[0].unit_name) if self.crs.axis_info else "unknown"
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Outer edges (left, bottom, right, top)."""
+        t, (ny, nx) = self.transform, self.shape
+        return t.c, t.f + ny * t.e, t.c + nx * t.a, t.f
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """Cell centres from west to east, shape (nx,)."""
+        return self.transform.c + self.transform.a * (np.arange(self.shape[1], dtype=np.float64) + 0.5)
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Cell centres from north to south, shape (ny,)."""
+        return self.transform.f + self.transform.e * (np.arange(self.shape[0], dtype=np.float64) + 0.5)
+
+    def rowcol(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the row and column of the cells that hold the points; outside the grid too.
+
+        A point on the line between two cells belongs to the southern or eastern one.
+        """
+        t = self.transform
+        row = (np.asarray(y, dtype=np.float64) - t.f) / t.e
+        col = (np.asarray(x, dtype=np.float64) - t.c) / t.a
+        return np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
+
+    def contains(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+        """Return which points lie in a cell of the grid."""
+        row, col = self.rowcol(x, y)
+        inside: NDArray[np.bool_] = (row >= 0) & (row < self.shape[0]) & (col >= 0) & (col < self.shape[1])
+        return inside
+
+    def points(self, geometry: gpd.GeoSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return x and y of point geometries in the CRS of the grid; both must be finite."""
+        moved = _to_crs(geometry, self.crs)
+        return moved.x.to_numpy(), moved.y.to_numpy()
+
+    def cells(self, rows: int, cols: int) -> gpd.GeoDataFrame:
+        """Cut the grid into rows x cols rectangles, numbered row by row from the north-west, from 1.
+
+        Where the grid does not divide evenly, rectangles differ by one raster cell.
+
+        Parameters
+        ----------
+        rows, cols : int
+            Number of rectangles down and across.
+
+        Returns
+        -------
+        GeoDataFrame
+            Columns ``cell`` (1 … rows*cols), ``row`` and ``col`` (of the north-west raster
+            cell), ``height`` and ``width`` (in raster cells) and the rectangle.
+
+        Examples
+        --------
+        >>> from affine import Affine
+        >>> import geoprospect as gp
+        >>> grid = gp.Grid("EPSG:32649", Affine(10, 0, 0, 0, -10, 0), (3072, 3072))
+        >>> grid.cells(12, 12).loc[[0, 11, 12], ["cell", "row", "col", "height"]]
+            cell  row   col  height
+        0      1    0     0     256
+        11    12    0  2816     256
+        12    13  256     0     256
+        """
+        rows, cols = check_int("rows", rows), check_int("cols", cols)
+        if rows > self.shape[0] or cols > self.shape[1]:
+            raise InputError(f"rows={rows}, cols={cols}: the grid has only {self.shape[0]} x {self.shape[1]} cells")
+        row_edges = np.arange(rows + 1) * self.shape[0] // rows
+        col_edges = np.arange(cols + 1) * self.shape[1] // cols
+        row, col = (a.ravel() for a in np.meshgrid(row_edges[:-1], col_edges[:-1], indexing="ij"))
+        height, width = (a.ravel() for a in np.meshgrid(np.diff(row_edges), np.diff(col_edges), indexing="ij"))
+        frame = {"cell": np.arange(1, rows * cols + 1), "row": row, "col": col, "height": height, "width": width}
+        return gpd.GeoDataFrame(frame, geometry=self.boxes(row, col, height, width), crs=self.crs)
+
+    def boxes(self, row: ArrayLike, col: ArrayLike, height: ArrayLike, width: ArrayLike) -> NDArray[np.object_]:
+        """Return the rectangles of blocks of cells given by north-west cell and size, as polygons."""
+        row, col = np.asarray(row, dtype=np.float64), np.asarray(col, dtype=np.float64)
+        t = self.transform
+        left, top = t.c + t.a * col, t.f + t.e * row
+        right, bottom = left + t.a * np.asarray(width), top + t.e * np.asarray(height)
+        polygons: NDArray[np.object_] = np.atleast_1d(shapely.box(left, bottom, right, top))
+        return polygons
+
+    def strided(self, window: int, stride: int) -> Self:
+        """Return the grid of the centres of windows of `window` cells placed every `stride` cells.
+
+        Each output cell is `stride` cells wide and lies about the centre of its window:
+        ``T · translation(window/2 - stride/2, window/2 - stride/2) · scale(stride)``.
+        """
+        window, stride = check_int("window", window), check_int("stride", stride)
+        if window > min(self.shape):
+            raise InputError(
+                f"window={window}: the grid has only {self.shape[0]} x {self.shape[1]} cells; "
+                "take smaller windows or a finer grid"
+            )
+        shift = window / 2 - stride / 2
+        t = self.transform
+        transform = Affine(t.a * stride, 0, t.c + t.a * shift, 0, t.e * stride, t.f + t.e * shift)
+        ny, nx = ((n - window) // stride + 1 for n in self.shape)
+        return type(self)(self.crs, transform, (ny, nx))
+
+    def dataset(
+        self,
+        bands: Mapping[str, NDArray[Any]],
+        attrs: Mapping[str, Mapping[Hashable, Any]] | None = None,
+    ) -> xr.Dataset:
+        """Wrap arrays of shape (ny, nx) as a georeferenced Dataset.
+
+        Parameters
+        ----------
+        bands : mapping of str to ndarray
+            One array of shape (ny, nx) per variable.
+        attrs : mapping of str to mapping, optional
+            Attributes per variable, such as ``units`` and ``long_name``.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dims (y, x), coordinates at cell centres, CRS in ``spatial_ref``.
+        """
+        import rioxarray  # noqa: F401  (registers .rio)
+
+        for name, values in bands.items():
+            if values.shape != self.shape:
+                raise InputError(f"bands[{name!r}]: has shape {values.shape}, the grid has {self.shape}")
+        variables = {name: (("y", "x"), values, dict((attrs or {}).get(name, {}))) for name, values in bands.items()}
+        data = xr.Dataset(variables, coords={"y": self.y, "x": self.x})
+        data = data.rio.write_crs(self.crs.to_wkt()).rio.write_transform(self.transform)
+        data = cast("xr.Dataset", data.rio.write_coordinate_system())
+        for name in bands:
+            data[name].encoding["grid_mapping"] = "spatial_ref"
+            if np.issubdtype(data[name].dtype, np.floating):
+                data[name].encoding["_FillValue"] = np.nan
+        return data
+
+
+def _to_crs(geometry: gpd.GeoSeries, crs: CRS) -> gpd.GeoSeries:
+    """Project points; a wrong CRS gives infinite coordinates, not an error, so look."""
+    if geometry.crs is None:
+        raise CRSError("geometry: carries no CRS, and one is never guessed; set it with .set_crs('EPSG:…')")
+    moved = geometry.to_crs(crs)
+    finite = np.isfinite(moved.x) & np.isfinite(moved.y)
+    if not finite.all():
+        first = geometry[~finite].iloc[0]
+        raise CRSError(
+            f"geometry: {int((~finite).sum())} of {len(moved)} points, the first {first.wkt}, have no place "
+            f"in {crs.name!r}; is their CRS ({geometry.crs.name!r}) right, or are x and y swapped?"
+        )
+    return moved
+
+
+def _projected(geometry: gpd.GeoSeries, crs: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], CRS]:
+    """Return x, y and the CRS of points, in `crs` or in a projected one chosen for them."""
+    if len(geometry) == 0:
+        raise InputError("samples: there are no points to cover")
+    if geometry.crs is None:
+        raise CRSError("samples: carry no CRS, and one is never guessed; set it with .set_crs('EPSG:…')")
+    if crs is not None:
+        target = check_crs("crs", crs)
+    elif geometry.crs.is_geographic:
+        target = _metric_crs(geometry)
+        log.info("the points are in degrees; their grid is in %s", target.name)
+    else:
+        target = CRS(geometry.crs)
+    moved = _to_crs(geometry, target)
+    return moved.x.to_numpy(), moved.y.to_numpy(), target
+
+
+def _metric_crs(geometry: gpd.GeoSeries) -> CRS:
+    """Choose a projection in metres for points in degrees."""
+    west, south, east, north = geometry.to_crs("EPSG:4326").total_bounds
+    if east - west > 180:
+        raise CRSError(
+            f"samples: their longitudes run from {west:.3f} to {east:.3f}: a survey across the antimeridian, "
+            "or a wrong coordinate; pass crs= with a projection made for the area"
+        )
+    if east - west <= _WIDEST_FOR_UTM and south > -80 and north < 84:
+        return CRS(geometry.estimate_utm_crs())
+    lon, lat = (west + east) / 2, (south + north) / 2
+    definition = f"+proj=laea +lat_0={lat:.2f} +lon_0={lon:.2f} +datum=WGS84 +units=m +type=crs"
+    named = CRS(definition).to_json_dict() | {"name": f"WGS 84 / Equal area about {lon:.2f} E {lat:.2f} N"}
+    return CRS.from_json_dict(named)
+
+
+def _quarter_spacing(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return a quarter of the median distance between neighbouring points, to two digits."""
+    from scipy.spatial import cKDTree
+
+    places = np.unique(np.column_stack([x, y]), axis=0)
+    if len(places) < 2:
+        raise InputError("samples: fewer than two places, so their spacing gives no cell size; pass resolution=")
+    distance, _ = cKDTree(places).query(places, k=2)
+    size = float(f"{np.median(distance[:, 1]) / 4:.1e}")
+    log.info("cells of %g: a quarter of the median distance between neighbouring samples", size)
+    return size

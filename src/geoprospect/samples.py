@@ -1,0 +1,739 @@
+"""`Samples` and the readers of sample tables and deposit layers."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import html
+import io
+import logging
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from pyproj import CRS
+
+from geoprospect._checks import (
+    check_choice,
+    check_crs,
+    check_input_file,
+    check_names,
+    did_you_mean,
+    first_rows,
+)
+from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
+
+log = logging.getLogger("geoprospect")
+
+# The usual names of coordinate columns, most telling first; compared in lower case.
+_X_NAMES = ("lon", "longitude", "long", "lon_dd", "longitude_dd", "x", "easting", "east", "coord_x", "x_coord",
+            "xcoord", "xcoo", "xloc", "utm_x", "utm_e", "utm_easting", "point_x")  # fmt: skip
+_Y_NAMES = ("lat", "latitude", "lat", "lat_dd", "latitude_dd", "y", "northing", "north", "coord_y", "y_coord",
+            "ycoord", "ycoo", "yloc", "utm_y", "utm_n", "utm_northing", "point_y")  # fmt: skip
+
+_UNITS = {
+    "ppm": "ppm", "mgkg": "ppm", "mg/kg": "ppm", "ug/g": "ppm", "ugg": "ppm", "g/t": "ppm", "gt": "ppm", "gpt": "ppm",
+    "ppb": "ppb", "ugkg": "ppb", "ug/kg": "ppb", "µg/kg": "ppb", "ng/g": "ppb", "mg/t": "ppb", "ppt": "ppt",
+    "pct": "%", "percent": "%", "perc": "%", "%": "%", "wt%": "%", "wtpct": "%",
+}  # fmt: skip
+
+# What laboratories report, so not the noble gases and the short-lived; names for tables like meuse.
+_SYMBOLS = (
+    "Ag Al As Au B Ba Be Bi Br C Ca Cd Ce Cl Co Cr Cs Cu Dy Er Eu F Fe Ga Gd Ge Hf Hg Ho I In Ir K La Li Lu Mg Mn Mo "
+    "N Na Nb Nd Ni Os P Pb Pd Pr Pt Rb Re Rh Ru S Sb Sc Se Si Sm Sn Sr Ta Tb Te Th Ti Tl Tm U V W Y Yb Zn Zr SiO2 "
+    "TiO2 Al2O3 Fe2O3 TFe2O3 Fe2O3T FeO MnO MgO CaO Na2O K2O P2O5 Cr2O3 SO3 BaO LOI TOC TC Silver Aluminium Arsenic "
+    "Gold Boron Barium Beryllium Bismuth Cadmium Cerium Cobalt Chromium Copper Fluorine Iron Gallium Mercury "
+    "Lanthanum Lithium Magnesium Manganese Molybdenum Niobium Nickel Lead Palladium Platinum Antimony Scandium "
+    "Selenium Tin Strontium Tellurium Thorium Titanium Thallium Uranium Vanadium Tungsten Yttrium Zinc Zirconium "
+).split()
+_ANALYTES = frozenset(_SYMBOLS) | {s.upper() for s in _SYMBOLS} | {s.lower() for s in _SYMBOLS if len(s) > 3}
+_NOT_VALUES = {"bdl", "flag", "qual", "qualifier", "dl", "lod", "mdl", "lld", "rsd", "unit", "method"}
+_MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "none"}
+_LIMIT = re.compile(r"^\s*<\s*(\d.*|\.\d.*)$")
+_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Point measurements of element concentrations. Arrays are read-only.
+
+    Parameters
+    ----------
+    points : array_like of shape (n_samples, 2)
+        Coordinates (x, y) in units of `crs`, finite.
+    values : array_like of shape (n_samples, n_elements)
+        Concentrations in `units`; NaN where missing. Where `censored`, the replacement that
+        the reader chose.
+    elements : sequence of str
+        Names, one for each column of `values`, no two alike.
+    units : sequence of str
+        Unit of each element: 'ppm', 'ppb', '%', … ; '' where unknown.
+    crs : pyproj.CRS or anything that it understands
+        CRS of the points.
+    limits : array_like of shape (n_samples, n_elements), optional
+        Detection limit that a value was reported below, in `units`; NaN where none was.
+    censored : array_like of bool of shape (n_samples, n_elements), optional
+        True where a value was reported as below its limit.
+
+    Raises
+    ------
+    InputError
+        When shapes do not fit, coordinates or values are infinite, or names repeat.
+    CRSError
+        When the CRS is missing, or the coordinates lie outside of what it allows.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> samples = gp.Samples([[0, 0], [0, 90]], [[12.5, 1.2], [30, float("nan")]], ["Cu", "Au"],
+    ...                      ["ppm", "ppb"], "EPSG:32649")
+    >>> samples
+    Samples(2 samples of 2 elements: Cu, Au; WGS 84 / UTM zone 49N)
+    >>> samples.summary()[["unit", "n", "missing", "median"]]
+            unit  n  missing  median
+    element
+    Cu       ppm  2        0   21.25
+    Au       ppb  1        1    1.20
+    """
+
+    points: NDArray[np.float64]
+    values: NDArray[np.float64]
+    elements: tuple[str, ...]
+    units: tuple[str, ...]
+    crs: CRS
+    limits: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in below
+    censored: NDArray[np.bool_] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Normalise, check and freeze."""
+        points = _frozen(self.points, np.float64)
+        values = _frozen(self.values, np.float64)
+        elements, units = tuple(map(str, self.elements)), tuple(map(str, self.units))
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise InputError(f"points: have shape {points.shape}, need (n_samples, 2)")
+        if values.shape != (len(points), len(elements)):
+            raise InputError(
+                f"values: have shape {values.shape}, need (n_samples, n_elements) = ({len(points)}, {len(elements)})"
+            )
+        if len(units) != len(elements):
+            raise InputError(f"units: {len(units)} of them for {len(elements)} elements; give '' where unknown")
+        twice = [name for name, count in Counter(elements).items() if count > 1]
+        if twice:
+            raise InputError(f"elements: {twice[0]!r} stands more than once; names must differ")
+        if np.isinf(values).any():
+            row, column = np.argwhere(np.isinf(values))[0]
+            raise InputError(f"values: sample {row} has an infinite {elements[column]}; use NaN for missing")
+        crs = check_crs("crs", self.crs)
+        _check_coordinates(points, crs)
+        limits = np.full(values.shape, np.nan) if self.limits is None else self.limits
+        censored = np.zeros(values.shape, dtype=bool) if self.censored is None else self.censored
+        fields: dict[str, Any] = {
+            "points": points, "values": values, "elements": elements, "units": units, "crs": crs,
+            "limits": _frozen(limits, np.float64), "censored": _frozen(censored, np.bool_),
+        }  # fmt: skip
+        for name in ("limits", "censored"):
+            if np.shape(fields[name]) != values.shape:
+                raise InputError(f"{name}: have shape {np.shape(fields[name])}, need that of values, {values.shape}")
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.points)
+
+    def __getitem__(self, elements: str | Sequence[str]) -> Self:
+        """Return the same samples with these elements only."""
+        names = check_names("elements", [elements] if isinstance(elements, str) else elements, self.elements, "element")
+        at = [self.elements.index(name) for name in names]
+        return type(self)(
+            self.points,
+            self.values[:, at],
+            tuple(names),
+            tuple(self.units[i] for i in at),
+            self.crs,
+            self.limits[:, at],
+            self.censored[:, at],
+        )
+
+    @property
+    def geometry(self) -> gpd.GeoSeries:
+        """The points as a GeoSeries."""
+        return gpd.GeoSeries(shapely.points(self.points), crs=self.crs)
+
+    def to_frame(self) -> gpd.GeoDataFrame:
+        """Return a GeoDataFrame with one column per element."""
+        return gpd.GeoDataFrame(dict(zip(self.elements, self.values.T, strict=True)), geometry=self.geometry)
+
+    def to_crs(self, crs: Any) -> Self:
+        """Return the same samples with their points in another CRS."""
+        target = check_crs("crs", crs)
+        moved = self.geometry.to_crs(target)
+        points = np.column_stack([moved.x, moved.y])
+        return type(self)(points, self.values, self.elements, self.units, target, self.limits, self.censored)
+
+    def summary(self) -> pd.DataFrame:
+        """Return unit, counts and quartiles of every element.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by element: ``unit``, ``n`` (values present, censored ones included),
+            ``missing``, ``censored``, ``min``, ``q25``, ``median``, ``q75``, ``max``.
+        """
+        rows = []
+        for j, unit in enumerate(self.units):
+            column = self.values[:, j]
+            present = column[~np.isnan(column)]
+            spread = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]) if present.size else np.full(5, np.nan)
+            rows.append((unit, present.size, len(self) - present.size, int(self.censored[:, j].sum()), *spread))
+        columns = ["unit", "n", "missing", "censored", "min", "q25", "median", "q75", "max"]
+        return pd.DataFrame(rows, columns=columns, index=pd.Index(self.elements, name="element"))
+
+    def __repr__(self) -> str:
+        """Counts, names and the CRS."""
+        names = ", ".join(self.elements[:8]) + (", …" if len(self.elements) > 8 else "")
+        return f"Samples({len(self)} samples of {len(self.elements)} elements: {names}; {self.crs.name})"
+
+    def _repr_html_(self) -> str:
+        """Show the summary table in a notebook; names are escaped."""
+        table = self.summary().to_html(float_format=lambda v: f"{v:.4g}", escape=True)
+        return f"<p><b>{len(self)} samples</b>, {html.escape(self.crs.name)}</p>{table}"
+
+
+def read_samples(
+    path: str | os.PathLike[str],
+    x: str | None = None,
+    y: str | None = None,
+    crs: Any = None,
+    elements: Sequence[str] | None = None,
+    units: str | Mapping[str, str] | None = None,
+    missing: Iterable[float | str] | None = None,
+    *,
+    below: Literal["half", "sqrt2", "nan", "raise"] = "half",
+    negative: Literal["raise", "below", "missing"] = "raise",
+    layer: str | None = None,
+    encoding: str = "utf-8-sig",
+) -> Samples:
+    r"""Read a table of samples.
+
+    Parameters
+    ----------
+    path : path-like
+        CSV (comma, semicolon or tab; plain or .gz; a decimal comma where the delimiter is not
+        one) or any vector file of points that OGR reads.
+    x, y : str, optional
+        Coordinate columns of a CSV; without them the usual names are looked for, and what was
+        taken is logged.
+    crs : optional
+        CRS of the coordinates. Needed for a CSV; never guessed.
+    elements : sequence of str, optional
+        Columns to take, by header ('Cu_ppm') or by element ('Cu'). Default: every column of
+        numbers whose header is an element or oxide, or ends in a unit.
+    units : str or mapping, optional
+        One unit for all, or a unit per element or header. Default: from the headers.
+    missing : iterable of float or str, optional
+        What stands for a missing value besides an empty cell, NA, NaN, N/A, null and none:
+        sentinels such as -9999, or words such as 'ND'.
+    below : {'half', 'sqrt2', 'nan', 'raise'}, default 'half'
+        What to put for a value reported as '<limit': limit/2, limit/√2, NaN, or an error. The
+        limit and the fact stay in `Samples.limits` and `Samples.censored`.
+    negative : {'raise', 'below', 'missing'}, default 'raise'
+        What a negative concentration is: an error, 'below its absolute value', or missing.
+    layer : str, optional
+        Layer of a vector file that has several.
+    encoding : str, default 'utf-8-sig'
+        Encoding of a CSV; the default reads UTF-8 with or without a byte order mark.
+
+    Returns
+    -------
+    Samples
+        Values in the units of the table.
+
+    Raises
+    ------
+    InputError
+        When the table is ragged or empty, a column is not numeric, a value is infinite, or a
+        concentration is negative and not declared. The message names column and rows.
+    NameNotFoundError
+        When a column is not there.
+    CRSError
+        When the CRS is missing or does not fit the coordinates.
+    MissingFileError
+        When there is no such file.
+
+    Warns
+    -----
+    DataWarning
+        When rows have no coordinates (they are left out), or samples share a place.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import geoprospect as gp
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "samples.csv"
+    >>> _ = path.write_text("id,lon,lat,Cu_ppm,Au_ppb\n1,110.1,22.1,18.5,<0.5\n2,110.2,22.1,41,2.1\n")
+    >>> samples = gp.read_samples(path, crs="EPSG:4326")
+    >>> samples.summary()[["unit", "n", "censored", "max"]]
+            unit  n  censored   max
+    element
+    Cu       ppm  2         0  41.0
+    Au       ppb  2         1   2.1
+    """
+    check_choice("below", below, ("half", "sqrt2", "nan", "raise"))
+    check_choice("negative", negative, ("raise", "below", "missing"))
+    file = check_input_file("path", path)
+    if _is_text_table(file):
+        frame, first_row = _read_text_table(file, encoding)
+        x, y = _coordinate_columns(frame, x, y)
+        crs = _check_text_crs(crs, frame, x, y)
+        east, north = (_parse_column(frame[name], name, first_row, None, "raise", "keep")[0] for name in (x, y))
+        taken = {x, y}
+    else:
+        table = _read_vector(file, layer, crs, "samples")
+        first_row, crs, taken = 1, table.crs, {table.geometry.name}
+        east, north = _point_coordinates(table)
+        frame = pd.DataFrame(table.drop(columns=table.geometry.name))
+    columns = _element_columns(frame, elements, taken)
+    placed = np.isfinite(east) & np.isfinite(north)
+    if not placed.all():
+        rows = first_rows(np.flatnonzero(~placed) + first_row)
+        warnings.warn(
+            f"{file.name}: left out {int((~placed).sum())} rows without coordinates (row {rows})",
+            DataWarning,
+            stacklevel=2,
+        )
+    if not placed.any():
+        raise InputError(f"path={str(file)!r}: no row has coordinates; is the table empty?")
+    names, unit_list = _names_and_units(columns, units)
+    parsed = [_parse_column(frame[c], c, first_row, missing, below, negative) for c in columns]
+    values, limits = (np.column_stack([one[k] for one in parsed])[placed] for k in (0, 1))
+    samples = Samples(np.column_stack([east, north])[placed], values, names, unit_list, crs, limits, ~np.isnan(limits))
+    _report(samples, file.name)
+    return samples
+
+
+def read_deposits(
+    path: str | os.PathLike[str],
+    crs: Any = None,
+    where: str | None = None,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    layer: str | None = None,
+    encoding: str = "utf-8-sig",
+) -> gpd.GeoDataFrame:
+    r"""Read known deposits as points.
+
+    Parameters
+    ----------
+    path : path-like
+        Any vector file that OGR reads (polygons and lines give a point inside), or a CSV.
+    crs : optional
+        CRS of a CSV, or of a vector file that does not say.
+    where : str, optional
+        Which rows to keep, a pandas query over the columns of the file, ``name`` and
+        ``commodity`` included: ``"commodity == 'Copper'"``,
+        ``"commodity.str.contains('Au', na=False)"``.
+    x, y, layer, encoding : optional
+        As in `read_samples`.
+
+    Returns
+    -------
+    GeoDataFrame
+        Points with the columns of the file and ``id`` (unique; 1, 2, … where the file has
+        none), ``name`` and ``commodity`` where a column like them is present.
+
+    Raises
+    ------
+    InputError
+        When nothing is left, a geometry is missing, or `where` cannot be understood.
+    CRSError
+        When the file has no CRS and none is given.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import geoprospect as gp
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "deposits.csv"
+    >>> _ = path.write_text("name,lon,lat,commodity\nA,110.1,22.1,Copper\nB,110.3,22.2,Copper\nC,110.2,22.4,Gold\n")
+    >>> gp.read_deposits(path, crs="EPSG:4326", where="commodity == 'Copper'")[["id", "name", "geometry"]]
+       id name            geometry
+    0   1    A  POINT (110.1 22.1)
+    1   2    B  POINT (110.3 22.2)
+    """
+    file = check_input_file("path", path)
+    if _is_text_table(file):
+        text, first_row = _read_text_table(file, encoding)
+        x, y = _coordinate_columns(text, x, y)
+        crs = check_crs("crs", _check_text_crs(crs, text, x, y))
+        east, north = (_parse_column(text[name], name, first_row, None, "raise", "keep")[0] for name in (x, y))
+        frame = gpd.GeoDataFrame(text, geometry=gpd.points_from_xy(east, north), crs=crs)
+    else:
+        frame = _read_vector(file, layer, crs, "deposits")
+        frame = frame.explode(index_parts=False, ignore_index=True)
+        if not (frame.geom_type == "Point").all():
+            log.info("%s: lines and polygons stand as a point inside them", file.name)
+            frame = frame.set_geometry(frame.representative_point())
+    x_at, y_at = _point_coordinates(frame)
+    if not np.isfinite(x_at + y_at).all():
+        rows = first_rows(np.flatnonzero(~np.isfinite(x_at + y_at)) + 1)
+        raise InputError(f"path={str(file)!r}: deposits without a place (row {rows}); remove them or give coordinates")
+    _check_coordinates(np.column_stack([x_at, y_at]), frame.crs)
+    frame = _with_known_names(frame)
+    if where is not None:
+        try:
+            frame = frame[frame.eval(where, engine="python", local_dict={}, global_dict={}).astype(bool)]
+        except Exception as err:  # pandas raises nearly anything on a bad expression
+            raise InputError(
+                f"where={where!r}: cannot be applied ({err}); it is a pandas query over the columns "
+                f"{', '.join(map(str, frame.columns))}, for example \"commodity == 'Copper'\""
+            ) from err
+    if frame.empty:
+        raise InputError(f"path={str(file)!r}, where={where!r}: no deposit is left; check the filter against the file")
+    if len(frame) == 1:
+        warnings.warn(f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=2)
+    return frame.reset_index(drop=True)
+
+
+def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
+    """Return a read-only array of its own."""
+    array: NDArray[Any] = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _check_coordinates(points: NDArray[np.float64], crs: CRS) -> None:
+    """Raise where coordinates cannot be what the CRS says; warn far outside its area of use."""
+    if not np.isfinite(points).all():
+        raise InputError(
+            f"points: sample {np.argwhere(~np.isfinite(points))[0][0]} has no finite coordinates; leave it out"
+        )
+    if len(points) == 0:
+        return
+    (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
+    extent = f"x runs from {west:g} to {east:g}, y from {south:g} to {north:g}"
+    if crs.is_geographic:
+        if max(abs(south), abs(north)) > 90 and max(abs(west), abs(east)) <= 90:
+            raise CRSError(f"crs={crs.name!r}: {extent}: no latitude exceeds 90; did you swap x and y?")
+        if max(abs(south), abs(north)) > 90 or max(abs(west), abs(east)) > 360:
+            raise CRSError(
+                f"crs={crs.name!r}: {extent}: these are no degrees; name the projection of the table "
+                "in crs=, for example 'EPSG:32649'"
+            )
+    area = crs.area_of_use
+    if area is not None and area.west < area.east:
+        corners = gpd.GeoSeries.from_xy([west, east], [south, north], crs=crs).to_crs("EPSG:4326")
+        lon, lat = corners.x.to_numpy(), corners.y.to_numpy()
+        outside = not np.isfinite(lon + lat).all() or lon[1] < area.west - 6 or lon[0] > area.east + 6
+        if outside or lat[1] < area.south - 6 or lat[0] > area.north + 6:
+            warnings.warn(
+                f"crs={crs.name!r}: {extent}: this is far outside the area that it is made for "
+                f"({area.name}); is it the right one?",
+                DataWarning,
+                stacklevel=4,
+            )
+
+
+def _is_text_table(file: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in (".csv", ".txt", ".tsv") or suffixes[-2:] in ([".csv", ".gz"], [".txt", ".gz"], [".tsv", ".gz"])
+    )
+
+
+def _read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, int]:
+    """Read a delimited text as strings; also return the line of the first row, for messages.
+
+    pandas shifts or drops cells of ragged rows without a word, so rows are counted here.
+    """
+    try:
+        with (
+            gzip.open(file, "rt", encoding=encoding, newline="")
+            if file.suffix == ".gz"
+            else file.open(encoding=encoding, newline="")
+        ) as stream:
+            text = stream.read()
+    except UnicodeDecodeError as err:
+        raise InputError(
+            f"path={str(file)!r}: not {encoding} text (byte {err.start}); name its encoding, for example "
+            "encoding='latin-1', 'gbk' or 'utf-16'"
+        ) from None
+    except (OSError, EOFError) as err:
+        raise InputError(f"path={str(file)!r}: cannot be read ({err})") from err
+    if "\0" in text:
+        raise InputError(
+            f"path={str(file)!r}: holds NUL characters in line {text[: text.index(chr(0))].count(chr(10)) + 1}; "
+            "is it text, or is its encoding 'utf-16'?"
+        )
+    head = text.lstrip("\r\n").split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=head.count)
+    if delimiter != ",":
+        log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    if len(rows) < 2:
+        raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
+    header = [name.strip() for name in rows[0][1]]
+    ragged = [line for line, row in rows[1:] if len(row) != len(header)]
+    if ragged:
+        raise InputError(
+            f"path={str(file)!r}: the header has {len(header)} columns, line {first_rows(ragged)} other "
+            "numbers; look there for a stray delimiter or an unquoted text"
+        )
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"path={str(file)!r}: column {twice[0]!r} stands {header.count(twice[0])} times in the header; "
+            "rename all but one"
+        )
+    frame = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
+    return (_decimal_points(frame, file.name) if delimiter != "," else frame), rows[1][0]
+
+
+def _decimal_points(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
+    """Turn decimal commas into points where a column has them and nothing else."""
+    comma = re.compile(r"^\s*[<-]?\s*\d+,\d+\s*$")
+    for name in frame.columns:
+        cells = frame[name]
+        with_comma = cells.str.contains(",", regex=False)
+        if with_comma.any() and cells[with_comma].str.match(comma).all():
+            if cells.str.contains(".", regex=False).any():
+                raise InputError(
+                    f"column {name!r}: has both decimal commas and points "
+                    f"({cells[with_comma].iloc[0]!r}); make them one"
+                )
+            frame[name] = cells.str.replace(",", ".", regex=False)
+            log.info("%s: %s is read with a decimal comma", file_name, name)
+    return frame
+
+
+def _coordinate_columns(frame: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:
+    """Return the names of the coordinate columns, those given or the usual ones."""
+    if x is not None and y is not None:
+        check_names("x", x, list(frame.columns), "column")
+        check_names("y", y, list(frame.columns), "column")
+        return x, y
+    by_lower = {str(name).lower(): str(name) for name in reversed(frame.columns)}
+    for x_name, y_name in zip(_X_NAMES, _Y_NAMES, strict=True):
+        if x_name in by_lower and y_name in by_lower:
+            found = x or by_lower[x_name], y or by_lower[y_name]
+            log.info("coordinates are in the columns %r and %r", *found)
+            return found
+    raise NameNotFoundError(
+        f"x={x!r}, y={y!r}: no coordinate columns with a usual name among "
+        f"{', '.join(map(str, frame.columns))}; name them, for example x='lon', y='lat'"
+    )
+
+
+def _check_text_crs(crs: Any, frame: pd.DataFrame, x: str, y: str) -> Any:
+    if crs is None:
+        degrees = pd.to_numeric(frame[x], errors="coerce").abs().max() <= 180
+        likely = "crs='EPSG:4326' for degrees on WGS 84" if degrees else "for example crs='EPSG:32649'"
+        raise CRSError(f"crs=None: a text table does not say in which CRS {x!r} and {y!r} are; pass {likely}")
+    return crs
+
+
+def _read_vector(file: Path, layer: str | None, crs: Any, what: str) -> gpd.GeoDataFrame:
+    """Read one layer with a CRS and no empty geometry."""
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        layers = [str(name) for name in pyogrio.list_layers(file)[:, 0]]
+        if layer is None and len(layers) > 1:
+            raise InputError(f"path={str(file)!r}: has the layers {', '.join(map(repr, layers))}; name one in layer=")
+        if layer is not None:
+            check_names("layer", layer, layers, "layer")
+        frame = gpd.read_file(file, layer=layer or layers[0])
+    except (DataSourceError, DataLayerError, IndexError) as err:
+        raise InputError(
+            f"path={str(file)!r}: cannot be read as a vector file ({err}); {what} are read from CSV, "
+            "GeoPackage, GeoJSON, Shapefile and what else OGR knows"
+        ) from err
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise InputError(
+            f"path={str(file)!r}: the layer has no geometry; save it as CSV and name its columns in x=, y="
+        )
+    if frame.empty:
+        raise InputError(f"path={str(file)!r}: the layer is empty")
+    if frame.crs is None:
+        return frame.set_crs(check_crs("crs", crs))
+    if crs is not None and check_crs("crs", crs) != frame.crs:
+        raise CRSError(f"crs={crs!r}: the file says {frame.crs.name!r}; leave crs out, or correct the file")
+    return frame
+
+
+def _point_coordinates(frame: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x and y of points, NaN for empty or missing ones."""
+    kinds = set(frame.geom_type.dropna())
+    if kinds - {"Point"}:
+        raise InputError(f"geometry: is {', '.join(sorted(kinds))}, needs points")
+    geometries = frame.geometry.to_numpy()
+    return shapely.get_x(geometries), shapely.get_y(geometries)
+
+
+def _analyte_and_unit(header: str) -> tuple[str, str, bool]:
+    """Split 'Cu_ppm_icp' into ('Cu', 'ppm', True); the flag says if it looks like an assay."""
+    tokens = [token for token in re.split(r"[\s_()\[\],;:]+", header.strip()) if token]
+    if not tokens or any(token.lower() in _NOT_VALUES for token in tokens):
+        return header, "", False
+    units = [_UNITS[token.lower()] for token in tokens[1:] if token.lower() in _UNITS]
+    if units:
+        return tokens[0], units[0], True
+    return header, "", header in _ANALYTES
+
+
+def _element_columns(frame: pd.DataFrame, elements: Sequence[str] | None, taken: set[str]) -> list[str]:
+    """Return the columns to take, in the order of the table or of `elements`."""
+    free = [str(name) for name in frame.columns if name not in taken]
+    if elements is None:
+        found = [name for name in free if _analyte_and_unit(name)[2]]
+        if not found:
+            raise NameNotFoundError(
+                f"elements=None: no header is an element or ends in a unit among {', '.join(free)}; "
+                "name the columns, for example elements=['Cu', 'Zn'], units='ppm'"
+            )
+        skipped = [name for name in free if name not in found]
+        if skipped:
+            log.info("columns not taken as elements: %s", ", ".join(skipped))
+        return found
+    by_analyte: dict[str, list[str]] = {}
+    for name in free:
+        by_analyte.setdefault(_analyte_and_unit(name)[0], []).append(name)
+    columns = []
+    for wanted in [elements] if isinstance(elements, str) else elements:
+        matches = [wanted] if wanted in free else by_analyte.get(wanted, [])
+        if not matches:
+            raise NameNotFoundError(
+                f"elements: there is no column {wanted!r}; there are {', '.join(free)}"
+                f"{did_you_mean(wanted, [*free, *by_analyte])}"
+            )
+        if len(matches) > 1:
+            raise InputError(
+                f"elements: {wanted!r} may be any of {', '.join(map(repr, matches))}; give the whole header"
+            )
+        columns.append(matches[0])
+    return columns
+
+
+def _names_and_units(
+    columns: list[str], units: str | Mapping[str, str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return element names (the whole header where two would be alike) and their units."""
+    split = [_analyte_and_unit(column) for column in columns]
+    count = Counter(name for name, _, _ in split)
+    names = [name if count[name] == 1 else column for (name, _, _), column in zip(split, columns, strict=True)]
+    if isinstance(units, str):
+        return tuple(names), (units,) * len(names)
+    given = dict(units or {})
+    unknown = [key for key in given if key not in names and key not in columns]
+    if unknown:
+        raise NameNotFoundError(
+            f"units: there is no element {unknown[0]!r}; there are {', '.join(names)}{did_you_mean(unknown[0], names)}"
+        )
+    found = [
+        given.get(name, given.get(column, unit))
+        for name, column, (_, unit, _) in zip(names, columns, split, strict=True)
+    ]
+    bare = [name for name, unit in zip(names, found, strict=True) if not unit]
+    if bare:
+        log.info("no unit is known for %s; give units=", ", ".join(bare))
+    return tuple(names), tuple(found)
+
+
+def _parse_column(
+    cells: pd.Series, name: str, first_row: int, missing: Iterable[float | str] | None, below: str, negative: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Turn a column into values and detection limits (NaN where a value is not censored)."""
+    words = {str(word).strip().lower() for word in missing or () if isinstance(word, str)}
+    sentinels = [float(number) for number in missing or () if not isinstance(number, str)]
+    text = cells.astype("string").str.strip().fillna("")
+    empty = text.str.lower().isin(_MISSING | words).to_numpy()
+    values = pd.to_numeric(text.where(~empty), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    limits = np.full(values.shape, np.nan)
+    odd = np.flatnonzero(np.isnan(values) & ~empty)
+    if odd.size:
+        limit_text = text.iloc[odd].str.extract(_LIMIT, expand=False)
+        limits[odd] = pd.to_numeric(limit_text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        wrong = odd[np.isnan(limits[odd])]
+        if wrong.size:
+            shown = ", ".join(sorted({repr(str(text.iloc[i])) for i in wrong[:20]})[:4])
+            raise InputError(
+                f"column {name!r}: {shown} is no number (row {first_rows(wrong + first_row)}); if it stands for "
+                f"a missing value, pass missing=[{text.iloc[wrong[0]]!r}]"
+            )
+    values[np.isin(values, sentinels)] = np.nan
+    if np.isinf(values).any():
+        rows = first_rows(np.flatnonzero(np.isinf(values)) + first_row)
+        raise InputError(f"column {name!r}: infinite or too large a number (row {rows}); correct or empty the cell")
+    if negative != "keep" and (values < 0).any():
+        values, limits = _handle_negative(values, limits, name, first_row, negative)
+    censored = ~np.isnan(limits)
+    if censored.any():
+        if below == "raise":
+            rows = first_rows(np.flatnonzero(censored) + first_row)
+            raise InputError(
+                f"column {name!r}: {int(censored.sum())} values below detection (row {rows}); choose "
+                "below='half', 'sqrt2' or 'nan'"
+            )
+        factor = {"half": 0.5, "sqrt2": 0.5**0.5, "nan": np.nan}[below]
+        values[censored] = limits[censored] * factor
+    return values, limits
+
+
+def _handle_negative(
+    values: NDArray[np.float64], limits: NDArray[np.float64], name: str, first_row: int, negative: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    at = np.flatnonzero(values < 0)
+    if negative == "raise":
+        common, count = Counter(values[at].tolist()).most_common(1)[0]
+        raise InputError(
+            f"column {name!r}: {at.size} negative concentrations (row {first_rows(at + first_row)}), most often "
+            f"{common:g} ({count} times); if that stands for a missing value, pass missing=[{common:g}]; if "
+            "negative means 'below detection', pass negative='below'"
+        )
+    if negative == "below":
+        limits[at] = -values[at]
+    values[at] = np.nan
+    return values, limits
+
+
+def _report(samples: Samples, file_name: str) -> None:
+    """Log what was censored; warn where samples share a place."""
+    censored = {name: int(n) for name, n in zip(samples.elements, samples.censored.sum(axis=0), strict=True) if n}
+    if censored:
+        log.info("%s: values below detection: %s", file_name, ", ".join(f"{k} {v}" for k, v in censored.items()))
+    shared = len(samples) - len(np.unique(samples.points, axis=0))
+    if shared:
+        warnings.warn(
+            f"{file_name}: {shared} samples share their place with another; gridding takes the mean there",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _with_known_names(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Give a deposit layer the columns id, name and commodity where it has something like them."""
+    known = {
+        "name": ("name", "english_name", "site_name", "deposit_name", "dep_name", "deposit"),
+        "commodity": ("commodity", "major_commodity", "main_commodity", "primary_commodity", "commodities", "commod1"),
+        "id": ("id", "deposit_id", "dep_id", "objectid", "fid"),
+    }
+    by_lower = {str(column).lower(): column for column in reversed(frame.columns)}
+    for target, usual in known.items():
+        source = next((by_lower[name] for name in usual if name in by_lower), None)
+        if source is not None and target not in frame.columns:
+            frame[target] = frame[source]
+    if "id" not in frame.columns or frame["id"].isna().any() or frame["id"].duplicated().any():
+        frame["id"] = np.arange(1, len(frame) + 1)
+    return frame
