@@ -13,8 +13,19 @@ from geoprospect._version import __version__
 
 # Where each public name lives.
 _HOMES = {
+    "geochemistry": ["standardize"],
     "grid": ["Grid"],
+    "inference": ["predict", "predict_cells", "predict_windows"],
+    "interpolation": ["interpolate"],
+    "metrics": ["Evaluation", "evaluate", "rank_auc", "z_auc"],
+    "model": ["ProspectivityModel"],
+    "rasters": ["read_bands", "write_cog", "write_geotiff"],
     "samples": ["Samples", "read_deposits", "read_samples"],
+    "screening": ["screen"],
+    "targets": ["delineate"],
+    "training": ["train"],
+    "validation": ["Scores", "cross_validate", "spatial_folds"],
+    "windows": ["Windows", "sample_windows"],
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 _PUBLIC_MODULES = ["errors", "plotting", "synthetic"]

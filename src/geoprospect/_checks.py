@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from geoprospect.errors import CRSError, InputError, MissingFileError, NameNotFo
 def check_int(name: str, value: Any, minimum: int = 1) -> int:
     """Return `value` as an int of at least `minimum`; 2.0 passes, 2.5 and True do not."""
     whole = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
-    if not whole or not math.isfinite(value) or int(value) != value or value < minimum:
+    # An int is not asked whether it is finite: beyond 1e308 that overflows.
+    if not whole or not (isinstance(value, int) or math.isfinite(value)) or int(value) != value or value < minimum:
         raise InputError(f"{name}={value!r}: needs a whole number of at least {minimum}")
     return int(value)
 
@@ -29,7 +31,9 @@ def check_number(
 ) -> float:
     """Return `value` as a finite float within [`minimum`, `maximum`] and greater than `above`."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not minimum <= value <= maximum or value <= above:
+    # An int beyond 1e308 has no float; asking math.isfinite overflows.
+    fits = number and (abs(value) <= sys.float_info.max if isinstance(value, int) else math.isfinite(value))
+    if not fits or not minimum <= value <= maximum or value <= above:
         low = f"more than {above:g}" if math.isfinite(above) else f"at least {minimum:g}"
         rule = low if math.isinf(maximum) else f"{low} and at most {maximum:g}"
         rule = "finite" if math.isinf(maximum) and math.isinf(minimum) and math.isinf(above) else rule
@@ -39,7 +43,7 @@ def check_number(
 
 def check_choice(name: str, value: Any, options: Collection[str]) -> str:
     """Return `value` when it is one of `options`."""
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise InputError(
             f"{name}={value!r}: needs one of {', '.join(map(repr, options))}{did_you_mean(str(value), options)}"
         )
@@ -87,13 +91,19 @@ def check_rng(rng: int | np.random.Generator | None) -> np.random.Generator:
 
 def check_input_file(name: str, path: str | os.PathLike[str]) -> Path:
     """Return `path` as a Path to an existing local file."""
-    text = os.fspath(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{name}={path!r}: needs the path of a file, as text or a Path")
+    text = os.fsdecode(path)
     if "://" in text or text.startswith("/vsi"):
         raise InputError(f"{name}={text!r}: needs a local file; download it first")
     file = Path(text)
-    if not file.is_file():
-        near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
-        where = "" if file.parent.is_dir() else f" (nor a folder {str(file.parent)!r})"
+    # os.path, because Path.is_file raises on a name that is too long.
+    if os.path.isdir(file):  # noqa: PTH112
+        raise InputError(f"{name}={text!r}: is a folder; name a file in it")
+    if not os.path.isfile(file):  # noqa: PTH113
+        folder = os.path.isdir(file.parent)  # noqa: PTH112
+        near = [other.name for other in file.parent.iterdir()] if folder else []
+        where = "" if folder else f" (nor a folder {str(file.parent)!r})"
         raise MissingFileError(f"{name}={text!r}: there is no such file{where}{did_you_mean(file.name, near)}")
     return file
 

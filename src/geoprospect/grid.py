@@ -16,11 +16,8 @@ from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
 
-from geoprospect._checks import check_crs, check_int, check_number, check_shape
+from geoprospect._checks import check_crs, check_int, check_number, check_shape, first_rows
 from geoprospect.errors import CRSError, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 log = logging.getLogger("geoprospect")
 
@@ -72,11 +69,19 @@ class Grid:
     transform: Affine
     shape: tuple[int, int]
 
+    if TYPE_CHECKING:  # what may be passed; the fields above say what is kept
+
+        def __init__(self, crs: Any, transform: Affine, shape: int | tuple[int, int]) -> None: ...
+
     def __post_init__(self) -> None:
         """Normalise and check; a `Grid` that exists is a valid one."""
         object.__setattr__(self, "crs", check_crs("crs", self.crs))
         object.__setattr__(self, "shape", check_shape("shape", self.shape))
         t = self.transform
+        if not isinstance(t, Affine):
+            raise InputError(
+                f"transform={t!r}: needs an affine.Affine; a GDAL tuple becomes one by Affine.from_gdal(*…)"
+            )
         if not all(math.isfinite(v) for v in t[:6]) or t.b != 0 or t.d != 0 or t.a <= 0 or t.e >= 0:
             raise InputError(
                 f"transform={tuple(t[:6])}: needs a finite north-up transform (no rotation, y downwards); "
@@ -140,17 +145,22 @@ class Grid:
         width, height = right - left, top - bottom
         if shape is not None:
             ny, nx = check_shape("shape", shape)
-            # A hair wider than the points, so that those on the rim fall inside.
-            size = max(width / nx, height / ny) * (1 + 1e-9)
-            if size <= 0:
+            if max(width, height) <= 0:
                 raise InputError("samples: all points coincide, so their extent gives no cell size; pass resolution=")
+            # A hair wider than the points, more than rounding can take away, so that those on the rim fall inside.
+            hair = 8 * float(np.spacing(max(abs(left), abs(right), abs(bottom), abs(top))))
+            size = max((width + hair) / nx, (height + hair) / ny) * (1 + 1e-9)
             left, top = (left + right - nx * size) / 2, (bottom + top + ny * size) / 2
             return cls(target, Affine(size, 0, left, 0, -size, top), (ny, nx))
         size = _quarter_spacing(x, y) if resolution is None else check_number("resolution", resolution, above=0)
+        if not max(abs(left), abs(right), abs(bottom), abs(top)) / size < 2**53:
+            raise InputError(f"resolution={size!r}: too fine to number the cells; pass a greater one")
+        # The quotients are rounded: a point just outside the edge they give moves the edge by a cell.
         west, north = math.floor(left / size), math.ceil(top / size)
-        # floor + 1: a point on the east or south edge belongs to the next cell.
-        nx = math.floor(right / size) + 1 - west
-        ny = north - math.ceil(bottom / size) + 1
+        west, north = west - (west * size > left), north + (north * size < top)
+        # floor + 1, as in rowcol: a point on the east or south edge belongs to the next cell.
+        nx = math.floor((right - west * size) / size) + 1
+        ny = math.floor((bottom - north * size) / -size) + 1
         return cls(target, Affine(size, 0, west * size, 0, -size, north * size), (ny, nx))
 
     @classmethod
@@ -174,27 +184,29 @@ class Grid:
             )
         if data.rio.crs is None:
             raise CRSError("data: carries no CRS; set one with data.rio.write_crs('EPSG:…')")
-        stored = data.coords["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in data.coords else None
-        if stored is None and any(data.sizes[dim] < 2 or dim not in data.coords for dim in ("y", "x")):
-            raise InputError(
-                "data: one row or column, or no coordinates: the cell size is unknown; "
-                "set it with data.rio.write_transform(…)"
-            )
-        transform = data.rio.transform(recalc=stored is None)
-        grid = cls(check_crs("data.rio.crs", data.rio.crs.to_wkt()), transform, (data.sizes["y"], data.sizes["x"]))
-        for name, centres in (("x", grid.x), ("y", grid.y)):
-            if name in data.coords and not np.allclose(data[name], centres, rtol=0, atol=1e-3 * grid.resolution[0]):
+        crs, shape = data.rio.crs.to_wkt(), (data.sizes["y"], data.sizes["x"])
+        # The stored transform is exact, but goes stale when the data are cut.
+        for recalculate in (False, True):
+            if recalculate and any(data.sizes[dim] < 2 or dim not in data.coords for dim in ("y", "x")):
                 raise InputError(
-                    f"data: the coordinate {name!r} does not run in even steps from the transform's "
-                    "corner, north up; bring the data onto a grid with data.rio.reproject(…)"
+                    "data: one row or column, or no coordinates, so the cell size is unknown; "
+                    "set it with data.rio.write_transform(…)"
                 )
-        return grid
+            mapping = data.coords.get(data.rio.grid_mapping)
+            if recalculate or (mapping is not None and "GeoTransform" in mapping.attrs):
+                grid = cls(crs, data.rio.transform(recalc=recalculate), shape)
+                if all(_follows(data, dim, centres, grid) for dim, centres in (("y", grid.y), ("x", grid.x))):
+                    return grid
+        raise InputError(
+            "data: the coordinates do not run in even steps, north up; "
+            "bring the data onto a grid with data.rio.reproject(…)"
+        )
 
     def __eq__(self, other: object) -> bool:
         """Same CRS, shape and, to a millionth of a cell, the same transform."""
         if not isinstance(other, Grid):
             return NotImplemented
-        near = self.transform.almost_equals(other.transform, precision=1e-6 * self.resolution[0])
+        near = self.transform.almost_equals(other.transform, precision=1e-6 * min(self.resolution))
         return self.shape == other.shape and near and self.crs == other.crs
 
     def __hash__(self) -> int:
@@ -239,13 +251,18 @@ class Grid:
         A point on the line between two cells belongs to the southern or eastern one.
         """
         t = self.transform
-        row = (np.asarray(y, dtype=np.float64) - t.f) / t.e
-        col = (np.asarray(x, dtype=np.float64) - t.c) / t.a
-        return np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
+        row = np.floor((np.asarray(y, dtype=np.float64) - t.f) / t.e)
+        col = np.floor((np.asarray(x, dtype=np.float64) - t.c) / t.a)
+        # NaN, or further out than integers reach: a cast would give an arbitrary cell.
+        if not (np.all(np.abs(row) < 2**62) and np.all(np.abs(col) < 2**62)):
+            raise InputError("x, y: need finite coordinates; leave points without a place out")
+        return row.astype(np.int64), col.astype(np.int64)
 
     def contains(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
-        """Return which points lie in a cell of the grid."""
-        row, col = self.rowcol(x, y)
+        """Return which points lie in a cell of the grid; one without finite coordinates does not."""
+        t = self.transform
+        row = np.floor((np.asarray(y, dtype=np.float64) - t.f) / t.e)
+        col = np.floor((np.asarray(x, dtype=np.float64) - t.c) / t.a)
         inside: NDArray[np.bool_] = (row >= 0) & (row < self.shape[0]) & (col >= 0) & (col < self.shape[1])
         return inside
 
@@ -321,7 +338,7 @@ class Grid:
     def dataset(
         self,
         bands: Mapping[str, NDArray[Any]],
-        attrs: Mapping[str, Mapping[Hashable, Any]] | None = None,
+        attrs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> xr.Dataset:
         """Wrap arrays of shape (ny, nx) as a georeferenced Dataset.
 
@@ -339,6 +356,9 @@ class Grid:
         """
         import rioxarray  # noqa: F401  (registers .rio)
 
+        taken = [name for name in bands if name in ("x", "y", "spatial_ref")]
+        if taken:
+            raise InputError(f"bands: {taken[0]!r} is the name of a coordinate; rename the band")
         for name, values in bands.items():
             if values.shape != self.shape:
                 raise InputError(f"bands[{name!r}]: has shape {values.shape}, the grid has {self.shape}")
@@ -353,10 +373,18 @@ class Grid:
         return data
 
 
+def _follows(data: xr.Dataset | xr.DataArray, dim: str, centres: NDArray[np.float64], grid: Grid) -> bool:
+    """Return whether a coordinate, where there is one, runs along these cell centres."""
+    if dim not in data.coords:
+        return True
+    return np.allclose(data[dim].to_numpy(), centres, rtol=0, atol=1e-3 * min(grid.resolution))
+
+
 def _to_crs(geometry: gpd.GeoSeries, crs: CRS) -> gpd.GeoSeries:
     """Project points; a wrong CRS gives infinite coordinates, not an error, so look."""
     if geometry.crs is None:
         raise CRSError("geometry: carries no CRS, and one is never guessed; set it with .set_crs('EPSG:…')")
+    _check_points(geometry)
     moved = geometry.to_crs(crs)
     finite = np.isfinite(moved.x) & np.isfinite(moved.y)
     if not finite.all():
@@ -368,12 +396,27 @@ def _to_crs(geometry: gpd.GeoSeries, crs: CRS) -> gpd.GeoSeries:
     return moved
 
 
+def _check_points(geometry: gpd.GeoSeries) -> None:
+    """Raise where a geometry is no point, or a point without a place."""
+    kinds = set(geometry.geom_type.dropna()) - {"Point"}
+    if kinds:
+        raise InputError(f"geometry: is {', '.join(sorted(kinds))}, needs points; take .representative_point()")
+    places = geometry.to_numpy()
+    placeless = ~np.isfinite(shapely.get_x(places) + shapely.get_y(places))
+    if placeless.any():
+        raise InputError(
+            f"geometry: {int(placeless.sum())} of {len(geometry)} points are missing, empty or infinite "
+            f"(row {first_rows(np.flatnonzero(placeless) + 1)}); leave them out"
+        )
+
+
 def _projected(geometry: gpd.GeoSeries, crs: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], CRS]:
     """Return x, y and the CRS of points, in `crs` or in a projected one chosen for them."""
     if len(geometry) == 0:
         raise InputError("samples: there are no points to cover")
     if geometry.crs is None:
         raise CRSError("samples: carry no CRS, and one is never guessed; set it with .set_crs('EPSG:…')")
+    _check_points(geometry)
     if crs is not None:
         target = check_crs("crs", crs)
     elif geometry.crs.is_geographic:
@@ -393,9 +436,10 @@ def _metric_crs(geometry: gpd.GeoSeries) -> CRS:
             f"samples: their longitudes run from {west:.3f} to {east:.3f}: a survey across the antimeridian, "
             "or a wrong coordinate; pass crs= with a projection made for the area"
         )
+    # Some tables count longitudes from 0 to 360.
+    lon, lat = ((west + east) / 2 + 180) % 360 - 180, (south + north) / 2
     if east - west <= _WIDEST_FOR_UTM and south > -80 and north < 84:
-        return CRS(geometry.estimate_utm_crs())
-    lon, lat = (west + east) / 2, (south + north) / 2
+        return CRS(gpd.GeoSeries.from_xy([lon], [lat], crs="EPSG:4326").estimate_utm_crs())
     definition = f"+proj=laea +lat_0={lat:.2f} +lon_0={lon:.2f} +datum=WGS84 +units=m +type=crs"
     named = CRS(definition).to_json_dict() | {"name": f"WGS 84 / Equal area about {lon:.2f} E {lat:.2f} N"}
     return CRS.from_json_dict(named)

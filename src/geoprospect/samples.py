@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import html
@@ -10,11 +11,12 @@ import logging
 import os
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import geopandas as gpd
 import numpy as np
@@ -43,7 +45,7 @@ _Y_NAMES = ("lat", "latitude", "lat", "lat_dd", "latitude_dd", "y", "northing", 
 
 _UNITS = {
     "ppm": "ppm", "mgkg": "ppm", "mg/kg": "ppm", "ug/g": "ppm", "ugg": "ppm", "g/t": "ppm", "gt": "ppm", "gpt": "ppm",
-    "ppb": "ppb", "ugkg": "ppb", "ug/kg": "ppb", "µg/kg": "ppb", "ng/g": "ppb", "mg/t": "ppb", "ppt": "ppt",
+    "ppb": "ppb", "ugkg": "ppb", "ug/kg": "ppb", "ng/g": "ppb", "mg/t": "ppb", "ppt": "ppt",
     "pct": "%", "percent": "%", "perc": "%", "%": "%", "wt%": "%", "wtpct": "%",
 }  # fmt: skip
 
@@ -56,10 +58,19 @@ _SYMBOLS = (
     "Lanthanum Lithium Magnesium Manganese Molybdenum Niobium Nickel Lead Palladium Platinum Antimony Scandium "
     "Selenium Tin Strontium Tellurium Thorium Titanium Thallium Uranium Vanadium Tungsten Yttrium Zinc Zirconium "
 ).split()
-_ANALYTES = frozenset(_SYMBOLS) | {s.upper() for s in _SYMBOLS} | {s.lower() for s in _SYMBOLS if len(s) > 3}
+_ANALYTES = frozenset(_SYMBOLS) | {s.upper() for s in _SYMBOLS} | {s.lower() for s in _SYMBOLS if len(s) > 2}
 _NOT_VALUES = {"bdl", "flag", "qual", "qualifier", "dl", "lod", "mdl", "lld", "rsd", "unit", "method"}
 _MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "none"}
 _LIMIT = re.compile(r"^\s*<\s*(\d.*|\.\d.*)$")
+_FIRST_LINE = re.compile(r'\s*((?:"[^"]*"|[^"\r\n])*)')  # up to a line break that is not in quotes
+_DECIMAL_COMMA = re.compile(r"^[<+-]?\s*\d+,\d+([eE][+-]?\d+)?$")
+_MAYBE_THOUSANDS = re.compile(r"^[<+-]?\s*[1-9]\d{0,2}(,\d{3})+$")
+# What a deposit filter may call: nothing that writes files or reaches into Python (`to_csv`, `__globals__`).
+_QUERY_METHODS = frozenset(
+    "str dt isin between isna notna isnull notnull fillna abs round eq ne lt le gt ge duplicated x y "
+    "contains startswith endswith match fullmatch lower upper strip lstrip rstrip casefold len find count get "
+    "replace slice split extract isdigit isnumeric isalpha year month day min max mean median std sum".split()
+)
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 
@@ -111,8 +122,15 @@ class Samples:
     elements: tuple[str, ...]
     units: tuple[str, ...]
     crs: CRS
-    limits: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in below
+    limits: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in by __post_init__
     censored: NDArray[np.bool_] = None  # type: ignore[assignment]
+
+    if TYPE_CHECKING:  # what may be passed; the fields above say what is kept
+
+        def __init__(
+            self, points: ArrayLike, values: ArrayLike, elements: Sequence[str], units: Sequence[str], crs: Any,
+            limits: ArrayLike | None = None, censored: ArrayLike | None = None,
+        ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
         """Normalise, check and freeze."""
@@ -179,6 +197,12 @@ class Samples:
         target = check_crs("crs", crs)
         moved = self.geometry.to_crs(target)
         points = np.column_stack([moved.x, moved.y])
+        lost = ~np.isfinite(points).all(axis=1)
+        if lost.any():
+            raise CRSError(
+                f"crs={target.name!r}: {int(lost.sum())} of {len(self)} points have no place there, the first "
+                f"({', '.join(f'{v:g}' for v in self.points[lost][0])}); choose a CRS made for their area"
+            )
         return type(self)(points, self.values, self.elements, self.units, target, self.limits, self.censored)
 
     def summary(self) -> pd.DataFrame:
@@ -217,7 +241,7 @@ def read_samples(
     crs: Any = None,
     elements: Sequence[str] | None = None,
     units: str | Mapping[str, str] | None = None,
-    missing: Iterable[float | str] | None = None,
+    missing: Iterable[float | str] | float | str | None = None,
     *,
     below: Literal["half", "sqrt2", "nan", "raise"] = "half",
     negative: Literal["raise", "below", "missing"] = "raise",
@@ -241,7 +265,7 @@ def read_samples(
         numbers whose header is an element or oxide, or ends in a unit.
     units : str or mapping, optional
         One unit for all, or a unit per element or header. Default: from the headers.
-    missing : iterable of float or str, optional
+    missing : float, str or iterable of them, optional
         What stands for a missing value besides an empty cell, NA, NaN, N/A, null and none:
         sentinels such as -9999, or words such as 'ND'.
     below : {'half', 'sqrt2', 'nan', 'raise'}, default 'half'
@@ -291,22 +315,25 @@ def read_samples(
     """
     check_choice("below", below, ("half", "sqrt2", "nan", "raise"))
     check_choice("negative", negative, ("raise", "below", "missing"))
+    absent = [missing] if isinstance(missing, (str, int, float)) else list(missing or ())
     file = check_input_file("path", path)
     if _is_text_table(file):
-        frame, first_row = _read_text_table(file, encoding)
+        frame, lines = _read_text_table(file, encoding)
         x, y = _coordinate_columns(frame, x, y)
         crs = _check_text_crs(crs, frame, x, y)
-        east, north = (_parse_column(frame[name], name, first_row, None, "raise", "keep")[0] for name in (x, y))
+        # A sentinel such as -99 may be a longitude, a word is none.
+        words = [word for word in absent if isinstance(word, str)]
+        east, north = (_parse_column(frame[name], name, lines, words, "raise", "keep")[0] for name in (x, y))
         taken = {x, y}
     else:
         table = _read_vector(file, layer, crs, "samples")
-        first_row, crs, taken = 1, table.crs, {table.geometry.name}
+        lines, crs, taken = np.arange(1, len(table) + 1), table.crs, {table.geometry.name}
         east, north = _point_coordinates(table)
         frame = pd.DataFrame(table.drop(columns=table.geometry.name))
     columns = _element_columns(frame, elements, taken)
     placed = np.isfinite(east) & np.isfinite(north)
     if not placed.all():
-        rows = first_rows(np.flatnonzero(~placed) + first_row)
+        rows = first_rows(lines[~placed])
         warnings.warn(
             f"{file.name}: left out {int((~placed).sum())} rows without coordinates (row {rows})",
             DataWarning,
@@ -315,7 +342,7 @@ def read_samples(
     if not placed.any():
         raise InputError(f"path={str(file)!r}: no row has coordinates; is the table empty?")
     names, unit_list = _names_and_units(columns, units)
-    parsed = [_parse_column(frame[c], c, first_row, missing, below, negative) for c in columns]
+    parsed = [_parse_column(frame[c], c, lines, absent, below, negative) for c in columns]
     values, limits = (np.column_stack([one[k] for one in parsed])[placed] for k in (0, 1))
     samples = Samples(np.column_stack([east, north])[placed], values, names, unit_list, crs, limits, ~np.isnan(limits))
     _report(samples, file.name)
@@ -373,13 +400,14 @@ def read_deposits(
     """
     file = check_input_file("path", path)
     if _is_text_table(file):
-        text, first_row = _read_text_table(file, encoding)
+        text, lines = _read_text_table(file, encoding)
         x, y = _coordinate_columns(text, x, y)
         crs = check_crs("crs", _check_text_crs(crs, text, x, y))
-        east, north = (_parse_column(text[name], name, first_row, None, "raise", "keep")[0] for name in (x, y))
-        frame = gpd.GeoDataFrame(text, geometry=gpd.points_from_xy(east, north), crs=crs)
+        east, north = (_parse_column(text[name], name, lines, None, "raise", "keep")[0] for name in (x, y))
+        frame = gpd.GeoDataFrame(_with_numbers(text), geometry=gpd.points_from_xy(east, north), crs=crs)
     else:
         frame = _read_vector(file, layer, crs, "deposits")
+        lines = np.arange(1, len(frame) + 1)
         frame = frame.explode(index_parts=False, ignore_index=True)
         if not (frame.geom_type == "Point").all():
             log.info("%s: lines and polygons stand as a point inside them", file.name)
@@ -392,7 +420,7 @@ def read_deposits(
     frame = _with_known_names(frame)
     if where is not None:
         try:
-            frame = frame[frame.eval(where, engine="python", local_dict={}, global_dict={}).astype(bool)]
+            frame = frame[_matches(frame, where)]
         except Exception as err:  # pandas raises nearly anything on a bad expression
             raise InputError(
                 f"where={where!r}: cannot be applied ({err}); it is a pandas query over the columns "
@@ -403,6 +431,34 @@ def read_deposits(
     if len(frame) == 1:
         warnings.warn(f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=2)
     return frame.reset_index(drop=True)
+
+
+def _with_numbers(text: pd.DataFrame) -> pd.DataFrame:
+    """Make empty cells missing, and columns of nothing but numbers numeric, except codes such as 007."""
+    columns = {}
+    for name in text.columns:
+        cells = text[name].str.strip()
+        filled = cells[cells != ""]
+        numbers = pd.to_numeric(filled, errors="coerce")
+        plain = len(filled) and numbers.notna().all() and not filled.str.match(r"[+-]?0\d").any()
+        columns[name] = numbers.reindex(cells.index) if plain else cells.where(cells != "", None)
+    return pd.DataFrame(columns, index=text.index)
+
+
+def _matches(frame: gpd.GeoDataFrame, where: str) -> NDArray[np.bool_]:
+    """Apply a pandas query that can only compare: a filter may come from a file that somebody else wrote."""
+    tree = ast.parse(re.sub(r"`[^`]*`", "column", where.strip()), mode="eval")
+    for node in ast.walk(tree):
+        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+        if name.startswith("_") or (isinstance(node, ast.Attribute) and name not in _QUERY_METHODS):
+            raise ValueError(f"{name!r} is not allowed in a filter")
+    found = frame.eval(where.strip(), engine="python", local_dict={}, global_dict={})
+    # Where a text is missing, `str` methods may answer with neither True nor False.
+    answers = found.dropna().convert_dtypes() if isinstance(found, pd.Series) else None
+    if answers is None or (len(answers) and not pd.api.types.is_bool_dtype(answers)):
+        raise ValueError("it does not say yes or no for each row")
+    keep: NDArray[np.bool_] = found.astype("boolean").fillna(False).to_numpy(dtype=bool)
+    return keep
 
 
 def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
@@ -451,36 +507,48 @@ def _is_text_table(file: Path) -> bool:
     )
 
 
-def _read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, int]:
-    """Read a delimited text as strings; also return the line of the first row, for messages.
+def _read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Read a delimited text as strings; also return the line that each row ends on, for messages.
 
     pandas shifts or drops cells of ragged rows without a word, so rows are counted here.
     """
     try:
         with (
             gzip.open(file, "rt", encoding=encoding, newline="")
-            if file.suffix == ".gz"
+            if file.suffix.lower() == ".gz"
             else file.open(encoding=encoding, newline="")
         ) as stream:
             text = stream.read()
-    except UnicodeDecodeError as err:
+    except UnicodeError as err:  # UTF-16 without its mark raises this, not UnicodeDecodeError
+        where = f" (byte {err.start})" if isinstance(err, UnicodeDecodeError) else f" ({err})"
         raise InputError(
-            f"path={str(file)!r}: not {encoding} text (byte {err.start}); name its encoding, for example "
+            f"path={str(file)!r}: not {encoding} text{where}; name its encoding, for example "
             "encoding='latin-1', 'gbk' or 'utf-16'"
         ) from None
-    except (OSError, EOFError) as err:
+    except LookupError:
+        raise InputError(
+            f"encoding={encoding!r}: there is no such text encoding; pass for example 'latin-1', 'gbk' or 'utf-16'"
+        ) from None
+    except (OSError, EOFError, zlib.error) as err:
         raise InputError(f"path={str(file)!r}: cannot be read ({err})") from err
     if "\0" in text:
         raise InputError(
             f"path={str(file)!r}: holds NUL characters in line {text[: text.index(chr(0))].count(chr(10)) + 1}; "
             "is it text, or is its encoding 'utf-16'?"
         )
-    head = text.lstrip("\r\n").split("\n", 1)[0]
+    first_line = _FIRST_LINE.match(text)
+    head = re.sub(r'"[^"]*"', "", first_line[1] if first_line else "")
     delimiter = max(_DELIMITERS, key=head.count)
     if delimiter != ",":
         log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as err:
+        raise InputError(
+            f"path={str(file)!r}: line {reader.line_num} is no row of a table ({err}); look for a quote "
+            "that is opened and not closed"
+        ) from None
     if len(rows) < 2:
         raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
     header = [name.strip() for name in rows[0][1]]
@@ -497,38 +565,53 @@ def _read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, int]:
             "rename all but one"
         )
     frame = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
-    return (_decimal_points(frame, file.name) if delimiter != "," else frame), rows[1][0]
+    lines = np.array([line for line, _ in rows[1:]], dtype=np.int64)
+    return (_decimal_points(frame, file.name) if delimiter != "," else frame), lines
 
 
 def _decimal_points(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
     """Turn decimal commas into points where a column has them and nothing else."""
-    comma = re.compile(r"^\s*[<-]?\s*\d+,\d+\s*$")
+    commas = {}
     for name in frame.columns:
-        cells = frame[name]
-        with_comma = cells.str.contains(",", regex=False)
-        if with_comma.any() and cells[with_comma].str.match(comma).all():
+        cells = frame[name].str.strip()
+        with_comma = cells[cells.str.contains(",", regex=False)]
+        if len(with_comma) and with_comma.str.match(_DECIMAL_COMMA).all():
             if cells.str.contains(".", regex=False).any():
                 raise InputError(
-                    f"column {name!r}: has both decimal commas and points "
-                    f"({cells[with_comma].iloc[0]!r}); make them one"
+                    f"column {name!r}: has both decimal commas and points ({with_comma.iloc[0]!r}); make them one"
                 )
-            frame[name] = cells.str.replace(",", ".", regex=False)
-            log.info("%s: %s is read with a decimal comma", file_name, name)
+            commas[name] = with_comma
+    # 1,250 is a thousand in one half of the world and one in the other; 0,5 in any column tells which.
+    if commas and all(cells.str.match(_MAYBE_THOUSANDS).all() for cells in commas.values()):
+        name, cells = next(iter(commas.items()))
+        raise InputError(
+            f"column {name!r}: is the comma in {cells.iloc[0]!r} a decimal one, or does it part thousands? "
+            "Nothing in the table tells; write decimal points, or no thousands separators"
+        )
+    for name in commas:
+        frame[name] = frame[name].str.replace(",", ".", regex=False)
+        log.info("%s: %s is read with a decimal comma", file_name, name)
     return frame
 
 
 def _coordinate_columns(frame: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:
     """Return the names of the coordinate columns, those given or the usual ones."""
+    for argument, given in (("x", x), ("y", y)):
+        if given is not None:
+            check_names(argument, given, list(frame.columns), "column")
     if x is not None and y is not None:
-        check_names("x", x, list(frame.columns), "column")
-        check_names("y", y, list(frame.columns), "column")
+        if x == y:
+            raise InputError(f"x={x!r}, y={y!r}: one column cannot be both; name two")
         return x, y
     by_lower = {str(name).lower(): str(name) for name in reversed(frame.columns)}
+    # A header spelled exactly so comes first: beside x and y, 'Y' is yttrium.
+    by_lower |= {str(name): str(name) for name in frame.columns if str(name).islower()}
     for x_name, y_name in zip(_X_NAMES, _Y_NAMES, strict=True):
-        if x_name in by_lower and y_name in by_lower:
-            found = x or by_lower[x_name], y or by_lower[y_name]
+        found = by_lower.get(x_name), by_lower.get(y_name)
+        # Where one is given, the other is its partner, not that of another pair.
+        if found[0] and found[1] and x in (None, found[0]) and y in (None, found[1]):
             log.info("coordinates are in the columns %r and %r", *found)
-            return found
+            return found[0], found[1]
     raise NameNotFoundError(
         f"x={x!r}, y={y!r}: no coordinate columns with a usual name among "
         f"{', '.join(map(str, frame.columns))}; name them, for example x='lon', y='lat'"
@@ -548,6 +631,9 @@ def _read_vector(file: Path, layer: str | None, crs: Any, what: str) -> gpd.GeoD
     import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
 
+    with file.open("rb") as stream:
+        if re.search(rb"<OGR\w*DataSource", stream.read(4096)):
+            raise InputError(f"path={str(file)!r}: only points to data elsewhere (an OGR VRT); name the file it reads")
     try:
         layers = [str(name) for name in pyogrio.list_layers(file)[:, 0]]
         if layer is None and len(layers) > 1:
@@ -587,7 +673,8 @@ def _analyte_and_unit(header: str) -> tuple[str, str, bool]:
     tokens = [token for token in re.split(r"[\s_()\[\],;:]+", header.strip()) if token]
     if not tokens or any(token.lower() in _NOT_VALUES for token in tokens):
         return header, "", False
-    units = [_UNITS[token.lower()] for token in tokens[1:] if token.lower() in _UNITS]
+    lower = [token.lower().replace("µ", "u").replace("μ", "u") for token in tokens[1:]]  # the sign and the letter
+    units = [_UNITS[token] for token in lower if token in _UNITS]
     if units:
         return tokens[0], units[0], True
     return header, "", header in _ANALYTES
@@ -597,7 +684,9 @@ def _element_columns(frame: pd.DataFrame, elements: Sequence[str] | None, taken:
     """Return the columns to take, in the order of the table or of `elements`."""
     free = [str(name) for name in frame.columns if name not in taken]
     if elements is None:
-        found = [name for name in free if _analyte_and_unit(name)[2]]
+        # Beside a bare X, a bare Y is a northing, not yttrium.
+        northing = {"Y"} if "X" in frame.columns else set()
+        found = [name for name in free if _analyte_and_unit(name)[2] and name not in northing]
         if not found:
             raise NameNotFoundError(
                 f"elements=None: no header is an element or ends in a unit among {', '.join(free)}; "
@@ -616,13 +705,15 @@ def _element_columns(frame: pd.DataFrame, elements: Sequence[str] | None, taken:
         if not matches:
             raise NameNotFoundError(
                 f"elements: there is no column {wanted!r}; there are {', '.join(free)}"
-                f"{did_you_mean(wanted, [*free, *by_analyte])}"
+                f"{did_you_mean(str(wanted), [*free, *by_analyte])}"
             )
         if len(matches) > 1:
             raise InputError(
                 f"elements: {wanted!r} may be any of {', '.join(map(repr, matches))}; give the whole header"
             )
         columns.append(matches[0])
+    if not columns:
+        raise InputError("elements=[]: needs at least one; leave it out to take all that the table has")
     return columns
 
 
@@ -652,7 +743,12 @@ def _names_and_units(
 
 
 def _parse_column(
-    cells: pd.Series, name: str, first_row: int, missing: Iterable[float | str] | None, below: str, negative: str
+    cells: pd.Series,
+    name: str,
+    lines: NDArray[np.int64],
+    missing: Sequence[float | str] | None,
+    below: str,
+    negative: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Turn a column into values and detection limits (NaN where a value is not censored)."""
     words = {str(word).strip().lower() for word in missing or () if isinstance(word, str)}
@@ -669,19 +765,20 @@ def _parse_column(
         if wrong.size:
             shown = ", ".join(sorted({repr(str(text.iloc[i])) for i in wrong[:20]})[:4])
             raise InputError(
-                f"column {name!r}: {shown} is no number (row {first_rows(wrong + first_row)}); if it stands for "
+                f"column {name!r}: {shown} is no number (row {first_rows(lines[wrong])}); if it stands for "
                 f"a missing value, pass missing=[{text.iloc[wrong[0]]!r}]"
             )
     values[np.isin(values, sentinels)] = np.nan
-    if np.isinf(values).any():
-        rows = first_rows(np.flatnonzero(np.isinf(values)) + first_row)
+    infinite = np.isinf(values) | np.isinf(limits)
+    if infinite.any():
+        rows = first_rows(lines[infinite])
         raise InputError(f"column {name!r}: infinite or too large a number (row {rows}); correct or empty the cell")
     if negative != "keep" and (values < 0).any():
-        values, limits = _handle_negative(values, limits, name, first_row, negative)
+        values, limits = _handle_negative(values, limits, name, lines, negative)
     censored = ~np.isnan(limits)
     if censored.any():
         if below == "raise":
-            rows = first_rows(np.flatnonzero(censored) + first_row)
+            rows = first_rows(lines[censored])
             raise InputError(
                 f"column {name!r}: {int(censored.sum())} values below detection (row {rows}); choose "
                 "below='half', 'sqrt2' or 'nan'"
@@ -692,13 +789,13 @@ def _parse_column(
 
 
 def _handle_negative(
-    values: NDArray[np.float64], limits: NDArray[np.float64], name: str, first_row: int, negative: str
+    values: NDArray[np.float64], limits: NDArray[np.float64], name: str, lines: NDArray[np.int64], negative: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     at = np.flatnonzero(values < 0)
     if negative == "raise":
         common, count = Counter(values[at].tolist()).most_common(1)[0]
         raise InputError(
-            f"column {name!r}: {at.size} negative concentrations (row {first_rows(at + first_row)}), most often "
+            f"column {name!r}: {at.size} negative concentrations (row {first_rows(lines[at])}), most often "
             f"{common:g} ({count} times); if that stands for a missing value, pass missing=[{common:g}]; if "
             "negative means 'below detection', pass negative='below'"
         )

@@ -1,0 +1,244 @@
+"""From a trained model to a map."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from geoprospect._checks import check_int, check_number, check_shape
+from geoprospect._kernels.devices import resolve_device
+from geoprospect._kernels.patches import gather
+from geoprospect.errors import InputError
+from geoprospect.grid import Grid
+from geoprospect.model import ProspectivityModel
+from geoprospect.windows import Windows
+
+_BATCH = 64
+
+
+def predict(
+    model: ProspectivityModel,
+    survey: xr.Dataset,
+    stride: int | None = None,
+    device: str = "auto",
+    *,
+    min_valid: float = 0.5,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Slide the model over a survey and map the probability of ore.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        From `train`.
+    survey : xarray.Dataset
+        Must hold the model's bands in its units and cell size; bands are taken by name.
+    stride : int, optional
+        Cells between two windows, and the cell size of the map in cells of the survey. Default: an
+        eighth of the model's window.
+    device : str, default 'auto'
+        'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
+    min_valid : float, default 0.5
+        Windows with a smaller share of cells with data are NaN and not computed.
+    progress : bool, default False
+        Show a progress bar.
+
+    Returns
+    -------
+    xarray.Dataset
+        On the grid of the window centres (see `Grid.strided`): ``probability`` of ore in the window
+        about the cell, the mean over the models, uncalibrated; ``valid``, the share of cells
+        with data; with several models ``std``, their standard deviation. float32, dims (y, x).
+
+    Raises
+    ------
+    NameNotFoundError, InputError
+        When bands are missing, or units or cell size differ from the model's.
+    DeviceError
+        When the device cannot be used.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> dict(gp.predict(model, survey, stride=4, device="cpu").sizes)
+    {'y': 15, 'x': 15}
+    """
+    step = max(1, model.size // 8) if stride is None else check_int("stride", stride)
+    min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
+    grid = Grid.of(survey).strided(model.crop, step)
+    rows, cols = (a.ravel() * step for a in np.meshgrid(*map(np.arange, grid.shape), indexing="ij"))
+    mean, std, share = _predict_places(model, survey, rows, cols, device, min_valid, progress)
+    bands = {"probability": mean, "valid": share}
+    attrs = {
+        "probability": {"units": "1", "long_name": "probability of ore (uncalibrated)"},
+        "valid": {"units": "1", "long_name": "share of the window with data"},
+        "std": {"units": "1", "long_name": "standard deviation of the probability over the models"},
+    }
+    if len(model.networks) > 1:
+        bands["std"] = std
+    result = grid.dataset({name: band.reshape(grid.shape) for name, band in bands.items()}, attrs)
+    result.attrs.update(
+        network=model.network,
+        n_models=len(model.networks),
+        window=model.crop,
+        stride=step,
+        bands=", ".join(model.bands),
+        seed=model.seed,
+    )
+    return result
+
+
+def predict_cells(
+    model: ProspectivityModel,
+    survey: xr.Dataset,
+    shape: tuple[int, int] = (12, 12),
+    device: str = "auto",
+    *,
+    threshold: float = 0.5,
+    min_valid: float = 0.5,
+) -> gpd.GeoDataFrame:
+    """Cut a survey into numbered cells and predict each from the crop at its middle.
+
+    This is the map of Gao et al. [1]_: 12 x 12 cells, numbered row by row from the north-west.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        From `train`.
+    survey : xarray.Dataset
+        As in `predict`.
+    shape : tuple of int, default (12, 12)
+        Rows and columns of cells. The paper's cells are as wide as its windows.
+    device : str, default 'auto'
+        As in `predict`.
+    threshold : float, default 0.5
+        Probability from which a cell is labelled ore.
+    min_valid : float, default 0.5
+        Cells with a smaller share of data have no probability.
+
+    Returns
+    -------
+    GeoDataFrame
+        The rectangles of `Grid.cells` with ``probability``, ``std`` where there are several models,
+        and ``label`` (1 ore, 0 barren; <NA> without data).
+
+    Raises
+    ------
+    InputError
+        When the crop of the model is larger than the survey, or bands do not match.
+
+    References
+    ----------
+    .. [1] Gao, L. et al. (2022). https://doi.org/10.3390/app122211433
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> len(gp.predict_cells(model, survey, shape=(8, 8), device="cpu"))
+    64
+    """
+    cells = Grid.of(survey).cells(*check_shape("shape", shape))
+    corner = []
+    for start, length, limit in (("row", "height", survey.sizes["y"]), ("col", "width", survey.sizes["x"])):
+        if model.crop > limit:
+            raise InputError(f"survey: has only {limit} cells in one direction, the model looks at {model.crop}")
+        middle = cells[start].to_numpy() + (cells[length].to_numpy() - model.crop) // 2
+        corner.append(np.clip(middle, 0, limit - model.crop))
+    mean, std, _ = _predict_places(model, survey, corner[0], corner[1], device, min_valid, progress=False)
+    cells["probability"] = mean.astype(np.float64)
+    if len(model.networks) > 1:
+        cells["std"] = std.astype(np.float64)
+    label = (cells["probability"] >= check_number("threshold", threshold)).astype("Int8")
+    cells["label"] = label.mask(cells["probability"].isna())
+    return cells
+
+
+def predict_windows(
+    model: ProspectivityModel, survey: xr.Dataset, windows: Windows, device: str = "auto"
+) -> NDArray[np.float64]:
+    """Predict windows from their central crop, as validation does.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        From `train`.
+    survey : xarray.Dataset
+        As in `predict`, on the grid of `windows`.
+    windows : Windows
+        Of the model's crop.
+    device : str, default 'auto'
+        As in `predict`.
+
+    Returns
+    -------
+    ndarray of shape (n_windows,)
+        Probability of ore, the mean over the models.
+
+    Raises
+    ------
+    InputError
+        When grid or crop differ.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> gp.predict_windows(model, survey, windows[:3], device="cpu").shape
+    (3,)
+    """
+    if windows.crop != model.crop or windows.grid != Grid.of(survey):
+        raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {Grid.of(survey)}")
+    row, col = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
+    return _predict_places(model, survey, row, col, device, 0.0, progress=False)[0].astype(np.float64)
+
+
+def _predict_places(
+    model: ProspectivityModel, survey: xr.Dataset, rows: NDArray[np.int64], cols: NDArray[np.int64], device: str,
+    min_valid: float, progress: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+    """Return mean and standard deviation of the probability, and the share of data, per place."""
+    target = resolve_device(device)
+    bands, valid = model.stack(survey)
+    share = _share_valid(valid, rows, cols, model.crop)
+    wanted = np.flatnonzero((share >= min_valid) & (share > 0))
+    stack = torch.from_numpy(bands).to(target)  # (C, Y, X)
+    each = np.full((len(model.networks), rows.size), np.nan, dtype=np.float32)
+    total = len(model.networks) * wanted.size
+    with torch.inference_mode(), tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
+        for i, network in enumerate(model.networks):
+            net = network.to(target)
+            for start in range(0, wanted.size, _BATCH):
+                at = wanted[start : start + _BATCH]
+                row, col = (torch.from_numpy(a[at]).to(target) for a in (rows, cols))
+                logits = net(gather(stack, row, col, model.crop))  # (B, 2)
+                each[i, at] = torch.softmax(logits.float(), dim=1)[:, 1].cpu().numpy()
+                bar.update(at.size)
+            network.cpu()
+    spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(rows.size, dtype=np.float32)
+    return each.mean(axis=0), spread, share
+
+
+def _share_valid(
+    valid: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int
+) -> NDArray[np.float32]:
+    """Return the share of cells with data in the crop at each place, from a summed table."""
+    total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
+    np.cumsum(np.cumsum(valid, axis=0), axis=1, out=total[1:, 1:])
+    bottom, right = rows + crop, cols + crop
+    count = total[bottom, right] - total[rows, right] - total[bottom, cols] + total[rows, cols]
+    return (count / crop**2).astype(np.float32)

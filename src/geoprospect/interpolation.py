@@ -1,0 +1,95 @@
+"""From samples to element bands on a grid."""
+
+from __future__ import annotations
+
+import math
+
+import xarray as xr
+from tqdm.auto import tqdm
+
+from geoprospect._checks import check_choice, check_int, check_number
+from geoprospect._kernels.idw import idw_nearest
+from geoprospect.errors import CRSError, InputError
+from geoprospect.grid import Grid
+from geoprospect.samples import Samples
+
+
+def interpolate(
+    samples: Samples,
+    grid: Grid,
+    method: str = "idw",
+    k: int = 12,
+    power: float = 2.0,
+    *,
+    radius: float | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Interpolate every element onto the grid by inverse distance weighting.
+
+    A cell takes the mean of the `k` nearest samples that have a value of the element,
+    weighted by 1 / distance**power between sample and cell centre [1]_. A sample on a cell
+    centre gives its own value there; samples at one place count with their mean.
+
+    Parameters
+    ----------
+    samples : Samples
+        Points in degrees are projected onto the CRS of the grid first.
+    grid : Grid
+        Must be in a projected CRS, because distances are metric.
+    method : {'idw'}, default 'idw'
+        How to interpolate.
+    k : int, default 12
+        Number of nearest samples.
+    power : float, default 2
+        Exponent of the distance, more than 0.
+    radius : float, optional
+        Cells with no sample within this distance (CRS units of the grid) are NaN. Default: none
+        is, which carries values far beyond the samples.
+    progress : bool, default False
+        Show a progress bar.
+
+    Returns
+    -------
+    xarray.Dataset
+        One float32 variable per element, dims (y, x), with ``units`` and ``long_name``. An element
+        without any value is NaN everywhere.
+
+    Raises
+    ------
+    CRSError
+        When the grid is in degrees, or the samples have no place in its CRS.
+    InputError
+        When an argument is out of its range, or no sample lies on the grid.
+
+    References
+    ----------
+    .. [1] Shepard, D. (1968). A two-dimensional interpolation function for irregularly-spaced
+       data. Proc. 23rd ACM National Conference, 517-524. https://doi.org/10.1145/800186.810616
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> samples = gp.Samples([[50, 50], [250, 50]], [[10.0], [30.0]], ("Cu",), ("ppm",), "EPSG:32649")
+    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 100), (1, 3))
+    >>> gp.interpolate(samples, grid)["Cu"].values
+    array([[10., 20., 30.]], dtype=float32)
+    """
+    check_choice("method", method, ("idw",))
+    k, power = check_int("k", k), check_number("power", power, above=0)
+    reach = math.inf if radius is None else check_number("radius", radius, above=0)
+    if not grid.crs.is_projected:
+        raise CRSError(
+            f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
+            "for example Grid.covering(samples), which chooses one"
+        )
+    moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
+    if not grid.contains(*moved.points.T).any():
+        raise InputError("samples: none of them lies on the grid; are both CRS right?")
+    patterns = len({column.tobytes() for column in (moved.values == moved.values).T})
+    with tqdm(total=grid.shape[0] * patterns, desc="gridding", unit="row", disable=not progress) as bar:
+        bands = idw_nearest(moved.points, moved.values, grid.x, grid.y, k, power, reach, bar.update)
+    return grid.dataset(
+        dict(zip(samples.elements, bands, strict=True)),
+        {e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)},
+    )

@@ -1,0 +1,271 @@
+"""`ProspectivityModel`: trained networks and all that is needed to use them on another day."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from geoprospect._checks import check_int
+from geoprospect._version import __version__
+from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
+from geoprospect.grid import Grid
+from geoprospect.networks import build_network
+from geoprospect.publishing import check_manifest, published, write_manifest
+
+_FORMAT = 1
+_META = "model.json"
+# Cell sizes closer than this share are one: a projection rounds.
+_CELL_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class ProspectivityModel:
+    """Trained networks with their bands, units, scaling, window and history.
+
+    Made by `train`; applied by `predict` and `predict_cells`.
+
+    Parameters
+    ----------
+    networks : tuple of torch.nn.Module
+        One per training, in evaluation mode, on the CPU.
+    network : str
+        Architecture of them all.
+    bands, units : tuple of str
+        Names of the input bands in their order, and their units.
+    offset, scale : ndarray of shape (n_bands,)
+        The network sees (value - offset) / scale.
+    size, crop : int
+        Window that it was trained on and the part of it that it sees, in cells.
+    cell_size : tuple of float
+        (dy, dx) of the survey that it was trained on, in units of its CRS.
+    seed : int
+        From which the trainings drew.
+    history : pandas.DataFrame
+        One row per model and epoch: ``model``, ``epoch``, ``loss``, ``accuracy``, ``learning_rate``.
+    settings : dict
+        The training's other settings, for the record.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> model
+    ProspectivityModel(1 x resnet18 on 2 bands (Cu, Au), windows of 8 cells cropped to 8)
+    """
+
+    networks: tuple[nn.Module, ...]
+    network: str
+    bands: tuple[str, ...]
+    units: tuple[str, ...]
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    size: int
+    crop: int
+    cell_size: tuple[float, float]
+    seed: int
+    history: pd.DataFrame
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Architecture, bands and window."""
+        names = ", ".join(self.bands[:8]) + (", …" if len(self.bands) > 8 else "")
+        return (
+            f"{type(self).__name__}({len(self.networks)} x {self.network} on {len(self.bands)} bands ({names}), "
+            f"windows of {self.size} cells cropped to {self.crop})"
+        )
+
+    def stack(self, survey: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Take the model's bands out of a survey, scaled as in training.
+
+        Parameters
+        ----------
+        survey : xarray.Dataset
+            Must hold all bands of the model, in its units and cell size; others are ignored.
+
+        Returns
+        -------
+        stack : ndarray of float32 of shape (n_bands, ny, nx)
+            0 (the mean of training) where there are no data.
+        valid : ndarray of bool of shape (ny, nx)
+            Where all bands have data.
+
+        Raises
+        ------
+        NameNotFoundError
+            When bands are missing.
+        InputError
+            When units or cell size differ; the message lists every difference.
+        """
+        _check_match(self, survey)
+        return stack_bands(survey, self.bands, self.offset, self.scale)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write weights (safetensors), description (JSON) and checksums into a folder.
+
+        The folder appears, or replaces an older model, only when it is complete and read back.
+
+        Parameters
+        ----------
+        folder : path-like
+            A new name, or an earlier model's folder.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be written, or `folder` holds something that is no model.
+        """
+        path = Path(folder)
+        if path.exists() and not (path / _META).is_file():
+            raise OutputError(f"folder={str(path)!r}: is there and holds no model; take a new name")
+        if not path.absolute().parent.is_dir():
+            raise OutputError(f"folder={str(path)!r}: the folder {str(path.parent)!r} does not exist; make it first")
+        meta = {
+            "format": _FORMAT, "network": self.network, "n_models": len(self.networks), "bands": list(self.bands),
+            "units": list(self.units), "offset": self.offset.tolist(), "scale": self.scale.tolist(),
+            "size": self.size, "crop": self.crop, "cell_size": list(self.cell_size), "seed": self.seed,
+            "settings": self.settings, "history": self.history.to_dict(orient="list"),
+            "versions": {"geoprospect": __version__, "torch": str(torch.__version__),
+                         "python": platform.python_version()},
+        }  # fmt: skip
+        with published(path, lambda written: _same_weights(type(self).load(written), self)) as beside:
+            beside.mkdir()
+            for i, network in enumerate(self.networks):
+                save_file(
+                    {k: v.contiguous() for k, v in network.state_dict().items()}, beside / f"network-{i}.safetensors"
+                )
+            (beside / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+            write_manifest(beside)
+        return path
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read a model that `save` wrote.
+
+        Parameters
+        ----------
+        folder : path-like
+            Its folder.
+
+        Returns
+        -------
+        ProspectivityModel
+            With its networks on the CPU, in evaluation mode.
+
+        Raises
+        ------
+        MissingFileError
+            When there is no model.
+        CorruptFileError
+            When a file is damaged or was changed, or its weights do not fit its description.
+        """
+        path = Path(folder)
+        if not (path / _META).is_file():
+            raise MissingFileError(
+                f"folder={str(path)!r}: holds no model; it is a folder that ProspectivityModel.save wrote"
+            )
+        check_manifest(path)
+        try:
+            meta = json.loads((path / _META).read_text(encoding="utf-8"))
+            if meta["format"] != _FORMAT:
+                raise CorruptFileError(
+                    f"{path / _META}: has format {meta['format']}, this version reads {_FORMAT}; update geoprospect"
+                )
+            bands = tuple(map(str, meta["bands"]))
+            n_models = check_int("n_models", meta["n_models"])
+            networks = tuple(
+                _read_network(path / f"network-{i}.safetensors", meta["network"], len(bands)) for i in range(n_models)
+            )
+            offset, scale = np.array(meta["offset"], dtype=np.float64), np.array(meta["scale"], dtype=np.float64)
+            if not (offset.shape == scale.shape == (len(bands),) and np.isfinite(offset).all() and (scale > 0).all()):
+                raise CorruptFileError(
+                    f"{path / _META}: its scaling is not one finite offset and positive scale per band"
+                )
+            return cls(
+                networks=networks, network=meta["network"], bands=bands, units=tuple(map(str, meta["units"])),
+                offset=offset, scale=scale, size=check_int("size", meta["size"]), crop=check_int("crop", meta["crop"]),
+                cell_size=(float(meta["cell_size"][0]), float(meta["cell_size"][1])),
+                seed=check_int("seed", meta["seed"], 0), history=pd.DataFrame(meta["history"]),
+                settings=dict(meta["settings"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, IndexError) as err:
+            raise CorruptFileError(f"{path / _META}: does not describe a model ({err})") from err
+
+
+def stack_bands(
+    survey: xr.Dataset, bands: tuple[str, ...], offset: NDArray[np.float64], scale: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return scaled bands (C, Y, X) with 0 for no data, and where all have data (Y, X)."""
+    stack = np.empty((len(bands), survey.sizes["y"], survey.sizes["x"]), dtype=np.float32)
+    valid = np.ones(stack.shape[1:], dtype=bool)
+    for plane, name, o, s in zip(stack, bands, offset, scale, strict=True):
+        values = survey[name].transpose("y", "x").to_numpy()
+        finite = np.isfinite(values)
+        valid &= finite
+        plane[...] = np.where(finite, (values - o) / s, 0)
+    return stack, valid
+
+
+def _check_match(model: ProspectivityModel, survey: xr.Dataset) -> None:
+    """Raise with every difference between what the model was trained on and the survey."""
+    absent = [band for band in model.bands if band not in survey.data_vars]
+    if absent:
+        raise NameNotFoundError(
+            f"survey: lacks the bands {', '.join(absent)} of the model; it has {', '.join(map(str, survey.data_vars))}"
+        )
+    differences = [
+        f"{band}: units {survey[band].attrs.get('units', '')!r}, trained in {unit!r}"
+        for band, unit in zip(model.bands, model.units, strict=True)
+        if str(survey[band].attrs.get("units", "")) != unit
+    ]
+    cell = Grid.of(survey).resolution
+    if not np.allclose(cell, model.cell_size, rtol=_CELL_TOLERANCE, atol=0):
+        differences.append(
+            f"cell size {cell[0]:g} x {cell[1]:g}, trained on {model.cell_size[0]:g} x {model.cell_size[1]:g}"
+        )
+    if differences:
+        raise InputError(
+            "survey: does not match the model:\n  "
+            + "\n  ".join(differences)
+            + "\nconvert the units and interpolate onto a grid of that cell size"
+        )
+
+
+def _read_network(file: Path, name: str, n_bands: int) -> nn.Module:
+    network = build_network(name, n_bands)
+    try:
+        state = load_file(file)
+        network.load_state_dict(state, strict=True)
+    except (SafetensorError, OSError, RuntimeError) as err:
+        raise CorruptFileError(f"{file}: its weights do not fit a {name} of {n_bands} bands ({err})") from err
+    bad = [key for key, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    if bad:
+        raise CorruptFileError(f"{file}: {bad[0]} holds values that are not finite")
+    return network.eval()
+
+
+def _same_weights(read: ProspectivityModel, meant: ProspectivityModel) -> None:
+    for one, other in zip(read.networks, meant.networks, strict=True):
+        for key, tensor in other.state_dict().items():
+            if not torch.equal(one.state_dict()[key], tensor.cpu()):
+                raise CorruptFileError(f"{key} does not read back as it was written")

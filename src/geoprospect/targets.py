@@ -1,0 +1,114 @@
+"""From a probability map to a ranked layer of prospecting targets."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import rasterio.features
+import scipy.ndimage
+import shapely.geometry
+import xarray as xr
+
+from geoprospect._checks import check_number
+from geoprospect.errors import InputError
+from geoprospect.grid import Grid
+
+
+def delineate(
+    probability: xr.DataArray,
+    threshold: float = 0.5,
+    deposits: gpd.GeoDataFrame | None = None,
+    *,
+    min_area: float = 0.0,
+) -> gpd.GeoDataFrame:
+    """Outline connected ground of high probability and rank it.
+
+    Parameters
+    ----------
+    probability : xarray.DataArray
+        Probability of ore with dims (y, x); NaN is no ground.
+    threshold : float, default 0.5
+        Least probability of a target, within (0, 1].
+    deposits : GeoDataFrame, optional
+        Known deposits, to tell new targets from known ground.
+    min_area : float, default 0
+        Targets smaller than this many km² are left out.
+
+    Returns
+    -------
+    GeoDataFrame
+        Polygons in the CRS of the map, the highest ``max_probability`` first (ties: the higher
+        mean, then the larger): ``rank`` from 1, ``area_km2``, ``mean_probability``,
+        ``max_probability``, ``n_deposits``, ``known`` (a known deposit lies inside), ``x`` and ``y``
+        of the cell with the highest probability. Cells belong together when they share an edge.
+        Empty when nothing reaches the threshold.
+
+    Raises
+    ------
+    InputError
+        When the dims are not (y, x), or the threshold is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> grid = gp.Grid("EPSG:32649", Affine(1000, 0, 0, 0, -1000, 4000), (2, 4))
+    >>> p = np.array([[0.9, 0.7, 0.1, 0.6], [0.2, 0.1, 0.1, 0.2]])
+    >>> targets = gp.delineate(grid.dataset({"probability": p}).probability)
+    >>> targets[["rank", "area_km2", "mean_probability", "x", "y"]]
+       rank  area_km2  mean_probability       x       y
+    0     1       2.0               0.8   500.0  3500.0
+    1     2       1.0               0.6  3500.0  3500.0
+    """
+    threshold = check_number("threshold", threshold, above=0, maximum=1)
+    min_area = check_number("min_area", min_area, minimum=0)
+    if set(probability.dims) != {"y", "x"}:
+        raise InputError(f"probability: has dims {probability.dims}, needs ('y', 'x'); pick one variable of the result")
+    grid = Grid.of(probability)
+    values = probability.transpose("y", "x").to_numpy().astype(np.float64)
+    labels, n = scipy.ndimage.label(np.nan_to_num(values, nan=-1.0) >= threshold)
+    at = np.arange(1, n + 1)
+    peaks = np.array(scipy.ndimage.maximum_position(values, labels, at), dtype=np.int64).reshape(-1, 2)
+    frame = gpd.GeoDataFrame(
+        {
+            "mean_probability": scipy.ndimage.mean(values, labels, at) if n else np.empty(0),
+            "max_probability": values[peaks[:, 0], peaks[:, 1]],
+            "x": grid.x[peaks[:, 1]],
+            "y": grid.y[peaks[:, 0]],
+        },
+        geometry=_outlines(labels.astype(np.int32), grid),
+        crs=grid.crs,
+    )
+    frame["area_km2"] = _square_kilometres(frame)
+    frame["n_deposits"] = _count_inside(frame, deposits)
+    frame["known"] = frame["n_deposits"] > 0
+    frame = frame[frame["area_km2"] >= min_area]
+    frame = frame.sort_values(["max_probability", "mean_probability", "area_km2"], ascending=False, kind="stable")
+    frame = frame.reset_index(drop=True)
+    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+    columns = ["rank", "area_km2", "mean_probability", "max_probability", "n_deposits", "known", "x", "y", "geometry"]
+    return frame[columns]
+
+
+def _outlines(labels: np.ndarray, grid: Grid) -> list[shapely.Geometry]:
+    """Return one polygon per label 1 … n, in order."""
+    shapes = rasterio.features.shapes(labels, mask=labels > 0, connectivity=4, transform=grid.transform)
+    by_label = {int(label): shapely.geometry.shape(outline) for outline, label in shapes}
+    return [by_label[label] for label in sorted(by_label)]
+
+
+def _square_kilometres(frame: gpd.GeoDataFrame) -> gpd.GeoSeries:
+    """Return areas; on the ellipsoid where the CRS is in degrees."""
+    if frame.crs.is_projected:
+        metres = frame.crs.axis_info[0].unit_conversion_factor
+        return frame.area * metres**2 / 1e6
+    geod = frame.crs.get_geod()
+    return frame.geometry.map(lambda polygon: abs(geod.geometry_area_perimeter(polygon)[0]) / 1e6).astype(float)
+
+
+def _count_inside(frame: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame | None) -> np.ndarray:
+    if deposits is None or frame.empty:
+        return np.zeros(len(frame), dtype=np.int64)
+    polygons, _ = deposits.to_crs(frame.crs).sindex.query(frame.geometry, predicate="intersects")
+    return np.bincount(polygons, minlength=len(frame))
