@@ -65,13 +65,13 @@ def test_a_transform_that_is_not_finite_and_north_up_is_refused(transform):
 
 @pytest.mark.parametrize("transform", [None, (10, 0, 0, 0, -10, 0), "10 0 0"])
 def test_a_transform_that_is_no_affine_is_refused(transform):
-    with pytest.raises(InputError, match="needs an affine.Affine"):
+    with pytest.raises(InputError, match=r"needs an affine.Affine"):
         gp.Grid(UTM, transform, (2, 3))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (2,), (2.5, 3), None, (2, math.inf)])
 def test_a_shape_that_is_not_two_positive_whole_numbers_is_refused(shape):
-    with pytest.raises(InputError, match="^shape"):
+    with pytest.raises(InputError, match=r"^shape"):
         gp.Grid(UTM, Affine(10, 0, 0, 0, -10, 0), shape)
 
 
@@ -219,6 +219,22 @@ def test_a_grid_of_a_given_resolution_covers_every_point_on_whole_multiples(xy, 
     assert top - xy[:, 1].max() <= slack
 
 
+@pytest.mark.parametrize("size", [0.1, 0.3, 0.7, 100.0])
+def test_points_a_hair_outside_a_multiple_of_the_resolution_are_covered(size):
+    # Divided by the size, many of these round onto the multiple that they lie west or north of.
+    for k in [*range(-2600, -2500), 0, *range(2500, 2600)]:
+        x, y = math.nextafter(k * size, -math.inf), math.nextafter(k * size, math.inf)
+        assert gp.Grid.covering(points([(x, y)]), resolution=size).contains(x, y)
+
+
+@pytest.mark.parametrize(
+    ("x", "width", "n"), [(7_322_015.953741584, 0.019221246980926067, 22), (263_623.5917324381, 6.2017596e-6, 123)]
+)
+def test_points_far_from_the_origin_and_close_together_are_covered(x, width, n):
+    xy = np.array([(x, x), (x + width, x + width)])
+    assert gp.Grid.covering(points(xy), shape=(n, n)).contains(*xy.T).all()
+
+
 def test_points_on_the_edges_of_cells_lie_in_the_grid():
     xy = [(0, 0), (300, 0), (0, 200), (300, 200)]
     grid = gp.Grid.covering(points(xy), resolution=100)
@@ -253,9 +269,9 @@ def test_repeated_places_do_not_spoil_the_spacing():
 
 def test_one_place_gives_no_cell_size_but_takes_one():
     one = points([(123.4, 567.8)] * 3)
-    with pytest.raises(InputError, match="fewer than two places.* pass resolution="):
+    with pytest.raises(InputError, match=r"fewer than two places.* pass resolution="):
         gp.Grid.covering(one)
-    with pytest.raises(InputError, match="all points coincide.* pass resolution="):
+    with pytest.raises(InputError, match=r"all points coincide.* pass resolution="):
         gp.Grid.covering(one, shape=8)
     grid = gp.Grid.covering(one, resolution=10)
     assert grid.shape == (1, 1)
@@ -274,7 +290,7 @@ def test_shape_and_resolution_exclude_each_other():
 
 @pytest.mark.parametrize("value", [0, -10, math.nan, math.inf, "10", True])
 def test_a_resolution_that_is_no_positive_number_is_refused(value):
-    with pytest.raises(InputError, match="^resolution=.*more than 0"):
+    with pytest.raises(InputError, match=r"^resolution=.*more than 0"):
         gp.Grid.covering(points([(0, 0), (1, 1)]), resolution=value)
 
 
@@ -285,7 +301,7 @@ def test_a_resolution_too_fine_to_count_in_is_refused():
 
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, None])
 def test_a_margin_that_is_negative_or_no_number_is_refused(value):
-    with pytest.raises(InputError, match="^pad="):
+    with pytest.raises(InputError, match=r"^pad="):
         gp.Grid.covering(points([(0, 0), (1, 1)]), resolution=1, pad=value)
 
 
@@ -344,7 +360,7 @@ def test_distances_on_a_chosen_grid_are_metric_and_the_same_in_all_directions(lo
 
 def test_a_survey_across_the_antimeridian_asks_for_a_crs():
     fiji = points([(179.5, -17), (-179.5, -18)], "EPSG:4326")
-    with pytest.raises(CRSError, match="antimeridian.*pass crs="):
+    with pytest.raises(CRSError, match=r"antimeridian.*pass crs="):
         gp.Grid.covering(fiji, resolution=1000)
     grid = gp.Grid.covering(fiji, resolution=1000, crs="EPSG:3460")
     assert grid.shape[1] < 200
@@ -372,7 +388,7 @@ def test_a_wrong_crs_gives_an_error_not_infinity():
 @pytest.mark.parametrize("bad", [None, shapely.Point(), shapely.Point(math.inf, math.inf), shapely.box(0, 0, 1, 1)])
 @pytest.mark.parametrize("crs", ["EPSG:4326", UTM])
 def test_geometries_without_a_place_cannot_be_covered(bad, crs):
-    with pytest.raises(InputError, match="missing, empty or infinite|needs points"):
+    with pytest.raises(InputError, match=r"missing, empty or infinite|needs points"):
         gp.Grid.covering(gpd.GeoSeries([shapely.Point(1, 2), bad], crs=crs), resolution=1)
 
 
@@ -476,14 +492,14 @@ def test_one_row_needs_a_stored_transform():
 
 def test_data_that_run_northwards_are_refused():
     upside_down = band(GRID).isel(y=slice(None, None, -1))
-    with pytest.raises(InputError, match="north.up"):
+    with pytest.raises(InputError, match=r"north.up"):
         gp.Grid.of(upside_down)
-    with pytest.raises(InputError, match="north.up"):
+    with pytest.raises(InputError, match=r"north.up"):
         gp.Grid.of(upside_down.drop_vars("spatial_ref").rio.write_crs(UTM))
 
 
 def test_data_that_run_westwards_are_refused():
-    with pytest.raises(InputError, match="north.up"):
+    with pytest.raises(InputError, match=r"north.up"):
         gp.Grid.of(band(GRID).isel(x=slice(None, None, -1)))
 
 
@@ -552,9 +568,9 @@ def test_no_more_cells_than_the_grid_has(rows, cols):
 
 @pytest.mark.parametrize("bad", [0, -1, 2.5, True])
 def test_a_number_of_cells_that_is_not_positive_and_whole_is_refused(bad):
-    with pytest.raises(InputError, match="^rows="):
+    with pytest.raises(InputError, match=r"^rows="):
         GRID.cells(bad, 1)
-    with pytest.raises(InputError, match="^cols="):
+    with pytest.raises(InputError, match=r"^cols="):
         GRID.cells(1, bad)
 
 
@@ -590,7 +606,7 @@ def test_a_window_larger_than_the_grid_is_refused():
 
 @pytest.mark.parametrize("bad", [0, -1, 2.5, None])
 def test_a_stride_that_is_not_positive_and_whole_is_refused(bad):
-    with pytest.raises(InputError, match="^stride="):
+    with pytest.raises(InputError, match=r"^stride="):
         GRID.strided(4, bad)
-    with pytest.raises(InputError, match="^window="):
+    with pytest.raises(InputError, match=r"^window="):
         GRID.strided(bad, 4)

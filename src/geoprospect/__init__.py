@@ -13,15 +13,18 @@ from geoprospect._version import __version__
 
 # Where each public name lives.
 _HOMES = {
+    "catalog": ["write_layers"],
+    "config": ["Config", "load_config"],
     "geochemistry": ["standardize"],
     "grid": ["Grid"],
     "inference": ["predict", "predict_cells", "predict_windows"],
     "interpolation": ["interpolate"],
     "metrics": ["Evaluation", "evaluate", "rank_auc", "z_auc"],
     "model": ["ProspectivityModel"],
-    "rasters": ["read_bands", "write_cog", "write_geotiff"],
+    "pipeline": ["Run", "run"],
+    "rasters": ["read_bands", "read_survey", "write_cog", "write_geotiff"],
     "samples": ["Samples", "read_deposits", "read_samples"],
-    "screening": ["screen"],
+    "screening": ["screen", "screening_points"],
     "targets": ["delineate"],
     "training": ["train"],
     "validation": ["Scores", "cross_validate", "spatial_folds"],

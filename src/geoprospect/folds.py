@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import pdist
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -13,16 +14,19 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 def compact_regions(points: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     """Return a region (0 … at most n - 1) for each of the points, (N, 2), by Ward's clustering.
 
-    Regions are numbered from west to east, so they do not depend on the order of the points.
+    Regions are numbered from west to east and do not depend on the order of the points; points
+    at one place are in one region.
     """
-    if len(points) == 1:
-        return np.zeros(1, dtype=np.int64)
-    labels = fcluster(linkage(points, method="ward"), t=n, criterion="maxclust")
+    # Sorted, because Ward's clustering breaks ties by position; once each, because one place is never split.
+    places, place = np.unique(points, axis=0, return_inverse=True)
+    if len(places) == 1:
+        return np.zeros(len(points), dtype=np.int64)
+    labels = fcluster(linkage(pdist(places), method="ward"), t=n, criterion="maxclust")
     found = np.unique(labels)
-    west_to_east = np.argsort([points[labels == label, 0].mean() for label in found])
+    west_to_east = np.argsort([places[labels == label, 0].mean() for label in found], kind="stable")
     rank = np.empty(found.size, dtype=np.int64)
     rank[west_to_east] = np.arange(found.size)
-    region: NDArray[np.int64] = rank[np.searchsorted(found, labels)]
+    region: NDArray[np.int64] = rank[np.searchsorted(found, labels)][place.ravel()]
     return region
 
 
@@ -30,7 +34,7 @@ def clusters(points: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
     """Return a cluster for each of the points, (N, 2): those linked by steps of up to `distance` are one."""
     if len(points) == 1:
         return np.zeros(1, dtype=np.int64)
-    labels: NDArray[np.int64] = fcluster(linkage(points, method="single"), t=distance, criterion="distance") - 1
+    labels: NDArray[np.int64] = fcluster(linkage(pdist(points), method="single"), t=distance, criterion="distance") - 1
     return labels
 
 

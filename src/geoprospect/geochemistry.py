@@ -71,7 +71,9 @@ def standardize(survey: xr.Dataset, method: Literal["zscore", "minmax"] = "zscor
         units = str(band.attrs.get("units", ""))
         attrs = {"units": "1", "long_name": f"{band.attrs.get('long_name', name)} ({words})"}
         scaled[name] = (band.dims, ((values - offset) / scale).astype(np.float32), attrs)
-        scaled[name].encoding.update(band.encoding)
+        # Not the whole encoding: a dtype of int16 would cut z-scores to whole numbers in a NetCDF file.
+        kept = {key: band.encoding[key] for key in ("grid_mapping",) if key in band.encoding}
+        scaled[name].encoding.update({"_FillValue": np.nan, **kept})
         rows.append((name, offset, scale, units, method))
     constants = pd.DataFrame(rows, columns=["band", "offset", "scale", "units", "method"]).set_index("band")
     return scaled, constants

@@ -153,7 +153,7 @@ class Grid:
             left, top = (left + right - nx * size) / 2, (bottom + top + ny * size) / 2
             return cls(target, Affine(size, 0, left, 0, -size, top), (ny, nx))
         size = _quarter_spacing(x, y) if resolution is None else check_number("resolution", resolution, above=0)
-        if not max(abs(left), abs(right), abs(bottom), abs(top)) / size < 2**53:
+        if max(abs(left), abs(right), abs(bottom), abs(top)) >= 2**53 * size:
             raise InputError(f"resolution={size!r}: too fine to number the cells; pass a greater one")
         # The quotients are rounded: a point just outside the edge they give moves the edge by a cell.
         west, north = math.floor(left / size), math.ceil(top / size)
@@ -401,8 +401,7 @@ def _check_points(geometry: gpd.GeoSeries) -> None:
     kinds = set(geometry.geom_type.dropna()) - {"Point"}
     if kinds:
         raise InputError(f"geometry: is {', '.join(sorted(kinds))}, needs points; take .representative_point()")
-    places = geometry.to_numpy()
-    placeless = ~np.isfinite(shapely.get_x(places) + shapely.get_y(places))
+    placeless = ~np.isfinite(geometry.x.to_numpy() + geometry.y.to_numpy())
     if placeless.any():
         raise InputError(
             f"geometry: {int(placeless.sum())} of {len(geometry)} points are missing, empty or infinite "

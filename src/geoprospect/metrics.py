@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from geoprospect._checks import check_int, check_number
-from geoprospect.errors import DataWarning, InputError, NameNotFoundError
+from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
 
 
 def rank_auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -240,7 +240,9 @@ def evaluate(cells: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame, threshold: flo
     NameNotFoundError
         When `cells` has no column ``probability``.
     InputError
-        When no cell has a probability, or `deposits` has no CRS.
+        When no cell has a probability.
+    CRSError
+        When `cells` or `deposits` have no CRS.
 
     Examples
     --------
@@ -259,12 +261,14 @@ def evaluate(cells: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame, threshold: flo
             "make them with predict_cells(model, survey)"
         )
     if deposits.crs is None:
-        raise InputError("deposits: carry no CRS; set one with .set_crs('EPSG:…')")
+        raise CRSError("deposits: carry no CRS; set one with .set_crs('EPSG:…')")
+    if cells.crs is None:
+        raise CRSError("cells: carry no CRS; set one with .set_crs('EPSG:…')")
     known = cells[cells["probability"].notna()]
     if known.empty:
         raise InputError("cells: none has a probability")
     # "intersects" keeps a point on the line between two cells; the first cell, to the north-west, takes it.
-    hits = known.sindex.query(deposits.geometry.to_crs(cells.crs), predicate="intersects")
+    hits = known.sindex.query(deposits.geometry.to_crs(cells.crs), predicate="intersects", sort=True)
     deposit, first = np.unique(hits[0], return_index=True)
     if deposit.size < len(deposits):
         warnings.warn(

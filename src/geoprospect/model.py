@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -196,20 +197,18 @@ class ProspectivityModel:
             networks = tuple(
                 _read_network(path / f"network-{i}.safetensors", meta["network"], len(bands)) for i in range(n_models)
             )
-            offset, scale = np.array(meta["offset"], dtype=np.float64), np.array(meta["scale"], dtype=np.float64)
-            if not (offset.shape == scale.shape == (len(bands),) and np.isfinite(offset).all() and (scale > 0).all()):
-                raise CorruptFileError(
-                    f"{path / _META}: its scaling is not one finite offset and positive scale per band"
-                )
-            return cls(
+            model = cls(
                 networks=networks, network=meta["network"], bands=bands, units=tuple(map(str, meta["units"])),
-                offset=offset, scale=scale, size=check_int("size", meta["size"]), crop=check_int("crop", meta["crop"]),
+                offset=np.array(meta["offset"], dtype=np.float64), scale=np.array(meta["scale"], dtype=np.float64),
+                size=check_int("size", meta["size"]), crop=check_int("crop", meta["crop"]),
                 cell_size=(float(meta["cell_size"][0]), float(meta["cell_size"][1])),
                 seed=check_int("seed", meta["seed"], 0), history=pd.DataFrame(meta["history"]),
                 settings=dict(meta["settings"]),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, IndexError) as err:
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
             raise CorruptFileError(f"{path / _META}: does not describe a model ({err})") from err
+        _check_description(model, path / _META)
+        return model
 
 
 def stack_bands(
@@ -248,6 +247,19 @@ def _check_match(model: ProspectivityModel, survey: xr.Dataset) -> None:
             "survey: does not match the model:\n  "
             + "\n  ".join(differences)
             + "\nconvert the units and interpolate onto a grid of that cell size"
+        )
+
+
+def _check_description(model: ProspectivityModel, file: Path) -> None:
+    """Raise where numbers that were read one by one do not fit together."""
+    n, finite = len(model.bands), bool(np.isfinite([*model.offset.ravel(), *model.scale.ravel()]).all())
+    if not (model.offset.shape == model.scale.shape == (n,) and finite and (model.scale > 0).all()):
+        raise CorruptFileError(f"{file}: its scaling is not one finite offset and positive scale per band")
+    if len(model.units) != n:
+        raise CorruptFileError(f"{file}: has {len(model.units)} units for {n} bands")
+    if model.crop > model.size or not all(0 < step < math.inf for step in model.cell_size):
+        raise CorruptFileError(
+            f"{file}: size={model.size}, crop={model.crop}, cell_size={model.cell_size} describe no window"
         )
 
 

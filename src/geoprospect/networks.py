@@ -23,6 +23,7 @@ _FIRST_CONVOLUTION = {
 }
 NETWORKS = tuple(_FIRST_CONVOLUTION)
 _HEADS = ("fc.", "classifier.")
+_AUXILIARY = ("aux1.", "aux2.")  # heads that GoogLeNet has in training only
 
 
 def build_network(name: str, n_bands: int, weights: str | os.PathLike[str] | None = None, seed: int = 0) -> nn.Module:
@@ -57,7 +58,7 @@ def build_network(name: str, n_bands: int, weights: str | os.PathLike[str] | Non
     n_bands = check_int("n_bands", n_bands)
     options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
         network: nn.Module = getattr(_torchvision_models(), name)(weights=None, num_classes=2, **options)
         first = network.get_submodule(_FIRST_CONVOLUTION[name])
         if not isinstance(first, nn.Conv2d):
@@ -100,13 +101,19 @@ def _load(network: nn.Module, name: str, n_bands: int, weights: str | os.PathLik
         ) from err
     own = network.state_dict()
     key = f"{_FIRST_CONVOLUTION[name]}.weight"
-    if key in state and state[key].shape[1] != n_bands:
+    if key in state and state[key].ndim == 4 and state[key].shape[1] != n_bands:
         mean = state[key].mean(dim=1, keepdim=True)
         state[key] = (mean * (state[key].shape[1] / n_bands)).repeat(1, n_bands, 1, 1)
     kept = {k: v for k, v in state.items() if not (k.startswith(_HEADS) and k in own and v.shape != own[k].shape)}
-    wrong = [k for k in own if k in kept and kept[k].shape != own[k].shape]
-    absent = [k for k in own if k not in kept and not k.startswith(_HEADS) and "num_batches_tracked" not in k]
-    if wrong or absent:
-        what = f"{wrong[0]} has another shape" if wrong else f"{absent[0]} is missing"
-        raise InputError(f"weights={str(file)!r}: do not belong to network={name!r}: {what}")
+    wrong = [f"{k} has another shape" for k in own if k in kept and kept[k].shape != own[k].shape]
+    wrong += [
+        f"{k} is missing" for k in own if k not in kept and not k.startswith(_HEADS) and "num_batches_tracked" not in k
+    ]
+    # A deeper network of the same family holds all that a shallower one asks for, and more.
+    wrong += [f"{k} is too much" for k in kept if k not in own and not k.startswith((*_HEADS, *_AUXILIARY))]
+    if wrong:
+        raise InputError(f"weights={str(file)!r}: do not belong to network={name!r}: {wrong[0]}")
+    bad = [k for k, v in kept.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise InputError(f"weights={str(file)!r}: {bad[0]} holds values that are not finite")
     network.load_state_dict(kept, strict=False)

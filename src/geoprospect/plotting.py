@@ -6,7 +6,9 @@ the `Axes`. Nothing is computed here that another module has computed already.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import geopandas as gpd
@@ -20,7 +22,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normalize, to_rgba
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -28,7 +29,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Transformer
 
-from geoprospect._checks import check_int, check_names, check_number
+from geoprospect._checks import check_int, check_names, check_number, check_output_file
 from geoprospect.errors import CRSError, InputError
 from geoprospect.grid import Grid, HasGeometry
 
@@ -44,7 +45,8 @@ _WIDE = 10.0
 
 
 _Cells = np.ma.MaskedArray[Any, np.dtype[np.float32]]
-_Beyond = Literal["neither", "min", "max", "both"]
+# Values, their colour scale, and on which sides they reach beyond it.
+_Scaled = tuple[_Cells, Normalize, Literal["neither", "min", "max", "both"]]
 
 
 class HasFootprints(Protocol):
@@ -122,13 +124,11 @@ def element_map(
     ('Easting (km)', 'Cu (ppm)')
     """
     band = _band(survey, element)
-    grid, values = Grid.of(band), _values(band, "survey")
-    norm, beyond = _robust_norm(values, element, log)
+    grid, scaled = Grid.of(band), _scaled(band, log)
     _check_layers(grid, samples=samples, deposits=deposits, base=base)
     ax = _new_map(ax, grid)
     _draw_base(ax, base, grid)
-    image = _draw_raster(ax, grid, values, norm, "viridis", _alpha(base))
-    _colourbar(ax, grid, image, _band_label(band), beyond)
+    _draw_raster(ax, grid, scaled, "viridis", _band_label(band), base)
     handles = [*_draw_samples(ax, samples, grid), *_draw_deposits(ax, deposits, grid)]
     return _finish_map(ax, grid, handles)
 
@@ -185,9 +185,8 @@ def probability_map(
     _check_layers(grid, deposits=deposits, cells=cells, base=base)
     ax = _new_map(ax, grid)
     _draw_base(ax, base, grid)
-    image = _draw_raster(ax, grid, values, Normalize(0, 1), "cividis", _alpha(base))
     note = "" if probability.attrs.get("calibrated") else " (uncalibrated)"
-    _colourbar(ax, grid, image, f"probability of ore{note}", "neither")
+    _draw_raster(ax, grid, (values, Normalize(0, 1), "neither"), "cividis", f"probability of ore{note}", base)
     handles = [*_draw_cells(ax, cells, grid), *_draw_deposits(ax, deposits, grid)]
     return _finish_map(ax, grid, handles)
 
@@ -234,14 +233,12 @@ def windows_overlay(
     footprints = _footprints(windows)
     band = _backdrop(survey, element, windows.grid)
     grid = windows.grid if band is None else Grid.of(band)
-    values = None if band is None else _values(band, "survey")
+    scaled = None if band is None else _scaled(band, None)
     _check_layers(grid, deposits=deposits, base=base)
     ax = _new_map(ax, grid)
     _draw_base(ax, base, grid)
-    if band is not None and values is not None:
-        norm, beyond = _robust_norm(values, str(band.name), None)
-        image = _draw_raster(ax, grid, values, norm, _PALE, _alpha(base))
-        _colourbar(ax, grid, image, _band_label(band), beyond)
+    if band is not None and scaled is not None:
+        _draw_raster(ax, grid, scaled, _PALE, _band_label(band), base)
     handles: list[Artist] = []
     for label, name, colour in ((0, "barren", _BARREN), (1, "ore", _ORE)):
         chosen = footprints[footprints["label"].eq(label)]
@@ -492,6 +489,36 @@ def confusion_matrix(evaluation: _HasCounts, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def save(ax: Axes, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
+    """Write the figure of an axes to a file and close it.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        As the other functions return it.
+    path : path-like
+        A name that ends in .png, .svg or .pdf, in a folder that exists.
+    dpi : int, default 150
+        Dots per inch of a PNG.
+
+    Returns
+    -------
+    pathlib.Path
+        Where the file is.
+
+    Raises
+    ------
+    InputError, OutputError
+        When the name has another suffix, or its folder does not exist.
+    """
+    file = check_output_file("path", path, (".png", ".svg", ".pdf"))
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        figure.savefig(file, dpi=check_int("dpi", dpi), bbox_inches="tight")
+        plt.close(figure)
+    return file
+
+
 def _check_layers(grid: Grid, **layers: Any) -> None:
     """Raise for a layer that cannot be drawn, before a figure is made that would be left over."""
     for name, layer in layers.items():
@@ -542,7 +569,8 @@ def _finish_map(ax: Axes, grid: Grid, handles: Sequence[Artist]) -> Axes:
     scale, unit = (1000, "km") if grid.unit == "metre" else (1, grid.unit)
     names = ("Longitude (°)", "Latitude (°)") if grid.crs.is_geographic else (f"Easting ({unit})", f"Northing ({unit})")
     for axis, name, share in zip((ax.xaxis, ax.yaxis), names, (1 / _height(grid), _height(grid)), strict=True):
-        axis.set_label_text(_plain(name))
+        # geopandas labels the axes of a base layer in small print.
+        axis.set_label_text(_plain(name), fontsize=plt.rcParams["axes.labelsize"])
         # A side that is short on paper has room for few labels.
         axis.set_major_locator(MaxNLocator(max(2, round(6 * min(1, share))), steps=[1, 2, 5, 10]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale + 0.0:.10g}"))
@@ -606,42 +634,41 @@ def _values(band: xr.DataArray, what: str) -> _Cells:
     return np.ma.masked_invalid(np.asarray(band.transpose("y", "x"), dtype=np.float32))
 
 
-def _robust_norm(values: _Cells, name: str, log: bool | None) -> tuple[Normalize, _Beyond]:
-    """Return the colour scale of a band, and on which sides values lie beyond it."""
+def _scaled(band: xr.DataArray, log: bool | None) -> _Scaled:
+    """Return the values of a band of the survey with a colour scale over their robust range."""
+    values = _values(band, "survey")
     finite = values.compressed()
     if not finite.size:
-        raise InputError(f"survey: {name!r} has no finite value to draw")
+        raise InputError(f"survey: {band.name!r} has no finite value to draw; choose another band")
     least, most = float(finite.min()), float(finite.max())
     low, high = (float(q) for q in np.quantile(finite, (0.02, 0.98)))
     # A band that is constant but for a few cells has no robust range.
     low, high = (low, high) if low < high else (least, most)
     if log and least <= 0:
-        raise InputError(f"log=True: {name!r} has values down to {least:g}, needs positive ones; pass log=False")
+        raise InputError(f"log=True: {band.name!r} has values down to {least:g}, needs positive ones; pass log=False")
     log = (least > 0 and high >= _WIDE * low) if log is None else log
     if low == high:
         low, high = (low / 2, high * 2) if log else (low - 1, high + 1)
-    beyond: dict[tuple[bool, bool], _Beyond] = {
-        (False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"
-    }  # fmt: skip
-    return (LogNorm if log else Normalize)(low, high), beyond[least < low, most > high]
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    if least < low:
+        return values, norm, "both" if most > high else "min"
+    return values, norm, "max" if most > high else "neither"
 
 
 def _draw_raster(
-    ax: Axes, grid: Grid, values: _Cells, norm: Normalize, cmap: str | Colormap, alpha: float | None
-) -> AxesImage:
+    ax: Axes, grid: Grid, scaled: _Scaled, cmap: str | Colormap, label: str, base: gpd.GeoDataFrame | None
+) -> None:
+    """Draw cells, translucent over a base, and a colourbar exactly as high as the map."""
+    values, norm, beyond = scaled
     left, bottom, right, top = grid.bounds
     # Cells as they are: smoothing would spread NaN and invent values.
-    return ax.imshow(values, extent=(left, right, bottom, top), origin="upper", cmap=cmap, norm=norm, alpha=alpha,
-                     interpolation="nearest", zorder=2)  # fmt: skip
-
-
-def _colourbar(ax: Axes, grid: Grid, image: AxesImage, label: str, beyond: _Beyond) -> None:
-    """Add a colourbar exactly as high as the map."""
+    image = ax.imshow(values, extent=(left, right, bottom, top), origin="upper", interpolation="nearest",
+                      cmap=cmap, norm=norm, alpha=None if base is None else 0.7, zorder=2)  # fmt: skip
     wide = min(max(1, _height(grid)), 3)
     inset = ax.inset_axes((1 + 0.03 * wide, 0, 0.04 * wide, 1))
     bar = ax.figure.colorbar(image, cax=inset, extend=beyond)
-    if isinstance(image.norm, LogNorm):
-        bar.set_ticks(_log_ticks(float(image.norm.vmin or 1), float(image.norm.vmax or 1)))
+    if isinstance(norm, LogNorm):
+        bar.set_ticks(_log_ticks(*(float(end) for end in (norm.vmin, norm.vmax) if end is not None)))
         bar.minorticks_off()
         bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
     bar.set_label(_plain(label))
@@ -658,11 +685,6 @@ def _log_ticks(low: float, high: float) -> list[float]:
     else:
         ticks = np.asarray(MaxNLocator(4).tick_values(low, high))
     return [float(tick) for tick in ticks if low <= tick <= high]
-
-
-def _alpha(base: gpd.GeoDataFrame | None) -> float | None:
-    """Let the base shine through the map."""
-    return None if base is None else 0.7
 
 
 def _draw_base(ax: Axes, base: gpd.GeoDataFrame | None, grid: Grid) -> None:

@@ -7,6 +7,7 @@ everything is written beside its place, read back, and then moved there in one s
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -53,7 +54,7 @@ def published(path: Path, verify: Callable[[Path], None]) -> Iterator[Path]:
             ) from err
     finally:
         _remove(beside)
-        for stray in beside.parent.glob(f"{beside.name}.*"):  # sidecars and overview files of a driver
+        for stray in beside.parent.glob(f"{glob.escape(beside.name)}.*"):  # sidecars and overview files of a driver
             _remove(stray)
 
 
@@ -66,14 +67,16 @@ def write_manifest(folder: Path) -> None:
 def check_manifest(folder: Path) -> None:
     """Raise `CorruptFileError` where a file of `folder` is not what its manifest says."""
     try:
-        sums = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"].items()
+        present = {file.name for file in folder.iterdir() if file.is_file()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise CorruptFileError(
             f"{folder / MANIFEST}: missing or unreadable ({err}); the folder is not complete"
         ) from err
-    for name, expected in sums.items():
+    for name, expected in sums:
         file = folder / name
-        if Path(name).name != name or not file.is_file():
+        # Looked up in the listing, so a name with ".." or "/" in it leads nowhere.
+        if name not in present:
             raise CorruptFileError(f"{file}: named in the manifest and not there; the folder is not complete")
         if _sha256(file) != expected:
             raise CorruptFileError(f"{file}: its SHA-256 is not that of the manifest; the file was changed or damaged")
@@ -100,10 +103,11 @@ def _move(beside: Path, path: Path) -> None:
     path.rename(old)
     try:
         beside.rename(path)
-    except OSError:
-        old.rename(path)
+    except BaseException:  # Ctrl-C too
+        if not path.exists():
+            old.rename(path)
         raise
-    shutil.rmtree(old)
+    _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,58 @@ def read_bands(
     return grid.dataset(bands, attrs)
 
 
+def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a GeoTIFF or COG as it lies: every band a variable on the grid of the file.
+
+    Parameters
+    ----------
+    path : path-like
+        A north-up GeoTIFF, such as `write_cog` writes.
+
+    Returns
+    -------
+    xarray.Dataset
+        float32 variables with dims (y, x), named by the descriptions of the bands ('band_1', …
+        without), NaN where the file has nodata, with ``units`` and ``long_name``.
+
+    Raises
+    ------
+    InputError
+        When the file is no GeoTIFF, is rotated, or two bands have one description.
+    CRSError
+        When it has no CRS.
+    CorruptFileError
+        When it is damaged.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 400), (4, 4))
+    >>> survey = grid.dataset({"Cu": np.ones((4, 4), "float32")}, {"Cu": {"units": "ppm"}})
+    >>> path = gp.write_cog(survey, pathlib.Path(tempfile.mkdtemp()) / "survey.tif")
+    >>> gp.read_survey(path)["Cu"].attrs
+    {'units': 'ppm', 'long_name': 'Cu'}
+    """
+    file = check_input_file("path", path)
+    with _open(file, "path") as source:
+        grid = Grid(source.crs.to_wkt() if source.crs else None, source.transform, source.shape)
+        names = [name or f"band_{i}" for i, name in enumerate(source.descriptions, start=1)]
+        if len(set(names)) < len(names):
+            raise InputError(f"path={str(file)!r}: two bands have one description among {', '.join(names)}")
+        try:
+            values = [source.read(i, out_dtype="float32", masked=True).filled(np.nan) for i in source.indexes]
+        except rasterio.RasterioIOError as err:
+            raise CorruptFileError(f"{file}: cannot be read ({err}); the file is damaged") from err
+        attrs = {
+            name: {"units": source.units[i] or "", "long_name": source.tags(i + 1).get("LONG_NAME", name)}
+            for i, name in enumerate(names)
+        }
+    return grid.dataset(dict(zip(names, values, strict=True)), attrs)
+
+
 def write_geotiff(
     data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None
 ) -> Path:
@@ -202,16 +255,19 @@ def _named(
     return named
 
 
+def _open(file: Path, argument: str) -> rasterio.DatasetReader:
+    try:
+        # A .tif may be a VRT that reads any other file; naming the driver refuses it.
+        return rasterio.open(file, driver="GTiff")
+    except rasterio.RasterioIOError as err:
+        raise InputError(f"{argument}={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
+
+
 def _read_raster(
     file: Path, name: str, grid: Grid, resampling: str, crs: Any
 ) -> dict[str, tuple[NDArray[np.float32], str]]:
     """Read every band of a GeoTIFF onto the grid."""
-    try:
-        # A .tif may be a VRT that reads any other file; naming the driver refuses it.
-        source = rasterio.open(file, driver="GTiff")
-    except rasterio.RasterioIOError as err:
-        raise InputError(f"paths={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
-    with source:
+    with _open(file, "paths") as source:
         source_crs = check_crs("crs", source.crs.to_wkt() if source.crs else crs)
         left, bottom, right, top = rasterio.warp.transform_bounds(
             grid.crs.to_wkt(), source_crs.to_wkt(), *grid.bounds, densify_pts=21
@@ -236,8 +292,11 @@ def _read_raster(
                 )  # fmt: skip
             except (rasterio.RasterioIOError, rasterio.errors.WarpOperationError) as err:
                 raise CorruptFileError(f"{file}: band {index} cannot be read ({err}); the file is damaged") from err
-            label = source.descriptions[index - 1] or f"{name}_{index}"
-            found[label if source.count > 1 else name] = (values, source.units[index - 1] or "")
+            values = values * np.float32(source.scales[index - 1]) + np.float32(source.offsets[index - 1])
+            label = (source.descriptions[index - 1] or f"{name}_{index}") if source.count > 1 else name
+            if label in found:
+                raise InputError(f"paths={str(file)!r}: two of its bands are called {label!r}; rename one in the file")
+            found[label] = (values, source.units[index - 1] or "")
     return found
 
 
@@ -245,13 +304,20 @@ def _read_vector_bands(
     file: Path, name: str, grid: Grid, column: str | None, crs: Any
 ) -> dict[str, tuple[NDArray[np.float32], str]]:
     """Turn a vector layer into bands: polygons into classes, lines and points into a distance."""
+    with file.open("rb") as stream:
+        if re.search(rb"<OGR\w*DataSource", stream.read(4096)):
+            raise InputError(f"paths={str(file)!r}: only points to data elsewhere (an OGR VRT); name the file it reads")
     try:
         frame = gpd.read_file(file)
     except Exception as err:  # pyogrio raises several kinds
         raise InputError(f"paths={str(file)!r}: cannot be read as a GeoTIFF or a vector file ({err})") from err
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise InputError(f"paths={str(file)!r}: a table without geometry; read_samples reads tables of points")
     if frame.crs is None:
         frame = frame.set_crs(check_crs("crs", crs))
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].to_crs(grid.crs)
+    if frame.empty:
+        raise InputError(f"paths={str(file)!r}: holds no feature with a geometry")
     if not np.isfinite(frame.total_bounds).all():
         raise CRSError(f"paths={str(file)!r}: its coordinates have no place in {grid.crs.name!r}; is its CRS right?")
     if not set(frame.geom_type) <= {"Polygon", "MultiPolygon"}:
@@ -302,12 +368,12 @@ def _write(
         if not cog:
             _write_tiled(dataset, bands, grid, beside, file_tags, {"compress": "deflate", "predictor": 3})
             return file
-        with published(beside.with_name(f"{beside.stem}-staged.tif"), lambda _: None) as staged:
-            _write_tiled(dataset, bands, grid, staged, file_tags, {})
-            rasterio.shutil.copy(
-                staged, beside, driver="COG", compress="deflate", predictor="yes", blocksize=_BLOCK,
-                overview_resampling="average", num_threads="all_cpus",
-            )  # fmt: skip
+        staged = beside.with_name(f"{beside.name}.staged.tif")  # `published` removes what begins with its name
+        _write_tiled(dataset, bands, grid, staged, file_tags, {})
+        rasterio.shutil.copy(
+            staged, beside, driver="COG", compress="deflate", predictor="yes", blocksize=_BLOCK,
+            overview_resampling="average", num_threads="all_cpus",
+        )  # fmt: skip
     return file
 
 

@@ -405,18 +405,20 @@ def read_deposits(
         crs = check_crs("crs", _check_text_crs(crs, text, x, y))
         east, north = (_parse_column(text[name], name, lines, None, "raise", "keep")[0] for name in (x, y))
         frame = gpd.GeoDataFrame(_with_numbers(text), geometry=gpd.points_from_xy(east, north), crs=crs)
+        placeless = ~np.isfinite(east + north)
     else:
         frame = _read_vector(file, layer, crs, "deposits")
         lines = np.arange(1, len(frame) + 1)
+        placeless = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+    if placeless.any():
+        rows = first_rows(lines[placeless])
+        raise InputError(f"path={str(file)!r}: deposits without a place (row {rows}); remove them or give coordinates")
+    if not (frame.geom_type == "Point").all():
         frame = frame.explode(index_parts=False, ignore_index=True)
         if not (frame.geom_type == "Point").all():
             log.info("%s: lines and polygons stand as a point inside them", file.name)
             frame = frame.set_geometry(frame.representative_point())
-    x_at, y_at = _point_coordinates(frame)
-    if not np.isfinite(x_at + y_at).all():
-        rows = first_rows(np.flatnonzero(~np.isfinite(x_at + y_at)) + 1)
-        raise InputError(f"path={str(file)!r}: deposits without a place (row {rows}); remove them or give coordinates")
-    _check_coordinates(np.column_stack([x_at, y_at]), frame.crs)
+    _check_coordinates(np.column_stack(_point_coordinates(frame)), frame.crs)
     frame = _with_known_names(frame)
     if where is not None:
         try:
@@ -541,13 +543,18 @@ def _read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[n
     delimiter = max(_DELIMITERS, key=head.count)
     if delimiter != ",":
         log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 0
     try:
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as err:
+        for row in reader:
+            line = reader.line_num
+            if any(cell.strip() for cell in row):
+                rows.append((line, row))
+    except csv.Error as err:  # without strict=True, a quote left open swallows the rows below it
         raise InputError(
-            f"path={str(file)!r}: line {reader.line_num} is no row of a table ({err}); look for a quote "
-            "that is opened and not closed"
+            f"path={str(file)!r}: line {line + 1} begins no row of a table ({err}); look for a quote "
+            "that is not closed, or not doubled inside a text"
         ) from None
     if len(rows) < 2:
         raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
@@ -664,8 +671,8 @@ def _point_coordinates(frame: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], ND
     kinds = set(frame.geom_type.dropna())
     if kinds - {"Point"}:
         raise InputError(f"geometry: is {', '.join(sorted(kinds))}, needs points")
-    geometries = frame.geometry.to_numpy()
-    return shapely.get_x(geometries), shapely.get_y(geometries)
+    # Not shapely.get_x, which raises on an empty point.
+    return frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
 
 
 def _analyte_and_unit(header: str) -> tuple[str, str, bool]:

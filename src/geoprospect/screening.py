@@ -92,16 +92,8 @@ def screen(
     """
     alpha = check_number("alpha", alpha, above=0, maximum=1)
     check_choice("rule", rule, ("holm", "gao2022"))
-    generator, grid = check_rng(rng), Grid.of(survey)
-    names = [str(name) for name, band in survey.data_vars.items() if set(band.dims) == {"y", "x"}]
-    if not names:
-        raise InputError("survey: has no band with dims (y, x)")
-    ore = ore_cells(grid, deposits)
-    barren = _draw_barren(survey, names, ore, check_int("n_barren", n_barren), generator)
-    rows = []
-    for name in names:
-        flat = survey[name].transpose("y", "x").to_numpy().ravel()
-        rows.append((name, *_score(flat[ore], flat[barren])))
+    points = screening_points(survey, deposits, rng, n_barren=n_barren)
+    rows = [(name, *_score(*labelled)) for name, labelled in points.items()]
     columns = ["element", "auc", "se", "z_auc", "p", "direction", "n_ore", "n_barren"]
     ranking = pd.DataFrame(rows, columns=columns).set_index("element")
     ranking.insert(4, "p_holm", _holm(ranking["p"].to_numpy()))
@@ -110,6 +102,56 @@ def screen(
     else:
         ranking["selected"] = ranking["z_auc"] >= round(float(norm.isf(alpha / 2)), 2)
     return ranking.sort_values("z_auc", key=lambda z: -z.abs(), kind="stable", na_position="last")
+
+
+def screening_points(
+    survey: xr.Dataset,
+    deposits: gpd.GeoDataFrame,
+    rng: int | np.random.Generator | None = 0,
+    *,
+    n_barren: int = 2000,
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Return what `screen` scores: for every band the labels and values of its ore and barren cells.
+
+    Parameters
+    ----------
+    survey, deposits, rng, n_barren
+        As in `screen`; the same `rng` gives the same cells.
+
+    Returns
+    -------
+    dict of str to (labels, values)
+        Arrays of shape (n,): 1 for cells that hold a deposit, 0 for barren ones, and the values of the
+        band there; cells without data are left out.
+
+    Raises
+    ------
+    InputError
+        As in `screen`.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)
+    >>> labels, values = gp.screening_points(survey, area.deposits, n_barren=500)["Cu"]
+    >>> round(gp.rank_auc(labels, values), 3) == gp.screen(survey, area.deposits, n_barren=500).auc["Cu"].round(3)
+    np.True_
+    """
+    generator, grid = check_rng(rng), Grid.of(survey)
+    names = [str(name) for name, band in survey.data_vars.items() if set(band.dims) == {"y", "x"}]
+    if not names:
+        raise InputError("survey: has no band with dims (y, x)")
+    ore = ore_cells(grid, deposits)
+    barren = _draw_barren(survey, names, ore, check_int("n_barren", n_barren), generator)
+    cells = np.concatenate([ore, barren])
+    labels = np.repeat([1, 0], [ore.size, barren.size])
+    points = {}
+    for name in names:
+        values = survey[name].transpose("y", "x").to_numpy().ravel()[cells].astype(np.float64)
+        present = np.isfinite(values)
+        points[name] = (labels[present], values[present])
+    return points
 
 
 def ore_cells(grid: Grid, deposits: gpd.GeoDataFrame) -> NDArray[np.int64]:
@@ -141,15 +183,15 @@ def _draw_barren(
     return drawn
 
 
-def _score(ore: NDArray[np.floating], barren: NDArray[np.floating]) -> tuple[float, float, float, float, str, int, int]:
+def _score(labels: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[float, float, float, float, str, int, int]:
     """Return auc, se, z, two-sided p, direction and the two counts of one band."""
-    ore, barren = ore[np.isfinite(ore)], barren[np.isfinite(barren)]
-    values = np.concatenate([ore, barren])
-    if not ore.size or not barren.size or values.min() == values.max():
-        return math.nan, math.nan, math.nan, math.nan, "not scorable", ore.size, barren.size
-    auc = rank_auc(np.arange(values.size) < ore.size, values)
-    se, z = z_auc(auc, ore.size, barren.size)
-    return auc, se, z, float(2 * norm.sf(abs(z))), "enriched" if auc >= 0.5 else "depleted", ore.size, barren.size
+    n_ore = int(labels.sum())
+    n_barren = labels.size - n_ore
+    if not n_ore or not n_barren or values.min() == values.max():
+        return math.nan, math.nan, math.nan, math.nan, "not scorable", n_ore, n_barren
+    auc = rank_auc(labels, values)
+    se, z = z_auc(auc, n_ore, n_barren)
+    return auc, se, z, float(2 * norm.sf(abs(z))), "enriched" if auc >= 0.5 else "depleted", n_ore, n_barren
 
 
 def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import shapely.geometry
 import xarray as xr
 
 from geoprospect._checks import check_number
-from geoprospect.errors import InputError
+from geoprospect.errors import CRSError, InputError
 from geoprospect.grid import Grid
 
 
@@ -47,6 +47,8 @@ def delineate(
     ------
     InputError
         When the dims are not (y, x), or the threshold is out of range.
+    CRSError
+        When the map or the deposits have no CRS.
 
     Examples
     --------
@@ -65,9 +67,12 @@ def delineate(
     min_area = check_number("min_area", min_area, minimum=0)
     if set(probability.dims) != {"y", "x"}:
         raise InputError(f"probability: has dims {probability.dims}, needs ('y', 'x'); pick one variable of the result")
+    if deposits is not None and deposits.crs is None:
+        raise CRSError("deposits: carry no CRS; set one with .set_crs('EPSG:…')")
     grid = Grid.of(probability)
     values = probability.transpose("y", "x").to_numpy().astype(np.float64)
-    labels, n = scipy.ndimage.label(np.nan_to_num(values, nan=-1.0) >= threshold)
+    # Compared as the map stores them: 0.7 in float32 lies below 0.7 in float64. NaN is no ground.
+    labels, n = scipy.ndimage.label((probability.transpose("y", "x") >= threshold).to_numpy())
     at = np.arange(1, n + 1)
     peaks = np.array(scipy.ndimage.maximum_position(values, labels, at), dtype=np.int64).reshape(-1, 2)
     frame = gpd.GeoDataFrame(

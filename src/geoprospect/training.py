@@ -156,7 +156,7 @@ def _fit(
     history = []
     cuda = [stack.device] if stack.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(int(draws.integers(2**31)))  # for dropout
+        _seed_dropout(int(draws.integers(2**31)), stack.device)
         net.train()
         for epoch in bar:
             places = corners + draws.integers(least, greatest, endpoint=True)
@@ -186,6 +186,14 @@ def _fit(
             schedule.step()
             bar.set_postfix(loss=f"{row['loss']:.4f}", accuracy=f"{row['accuracy']:.3f}")
     return history
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of this device; torch.manual_seed would reseed every GPU."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _batches(order: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
@@ -229,7 +237,8 @@ def _fit_scaling(
             raise InputError(
                 f"survey[{name!r}]: has no data on the training ground; leave it out: survey.drop_vars({name!r})"
             )
-        spread = values.std()
-        # A class that does not occur here is constant: it then tells nothing, and does no harm.
-        offset[i], scale[i] = values.mean(), spread if spread > 0 else 1.0
+        # A class that does not occur here is constant: it then tells nothing, and does no harm. The
+        # deviation of a constant is not asked: rounding makes it 1e-17, not 0.
+        constant = values.min() == values.max()
+        offset[i], scale[i] = (values[0], 1.0) if constant else (values.mean(), values.std())
     return offset, scale

@@ -90,10 +90,11 @@ class Windows:
         outside = (self.rows < 0) | (self.cols < 0) | (self.rows + size > ny) | (self.cols + size > nx)
         if outside.any():
             raise InputError(f"rows, cols: window {first_rows(np.flatnonzero(outside))} leaves the grid of {ny} x {nx}")
-        if not np.isin(self.labels, (0, 1)).all() or ((self.deposits >= 0) != (self.labels == 1)).any():
+        if not np.isin(self.labels, (0, 1)).all() or ((self.deposits == -1) != (self.labels == 0)).any():
             raise InputError("labels, deposits: need 1 with the index of a deposit, or 0 with -1")
-        if (self.deposits >= last).any():
-            raise InputError(f"deposits: {self.deposits.max()} is no index into {last} deposit_ids")
+        wrong = (self.deposits < -1) | (self.deposits >= last)
+        if wrong.any():
+            raise InputError(f"deposits: {self.deposits[wrong][0]} is no index into {last} deposit_ids")
 
     def __len__(self) -> int:
         """Return the number of windows."""

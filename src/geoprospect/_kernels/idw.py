@@ -25,6 +25,8 @@ def idw_nearest(
 ) -> NDArray[np.float32]:
     """Interpolate from the k nearest points, sharing one lookup per pattern of missing values.
 
+    Points at one place are merged into their mean first.
+
     Parameters
     ----------
     points : (N, 2) float64
@@ -40,24 +42,25 @@ def idw_nearest(
     """
     out = np.full((values.shape[1], y.size, x.size), np.nan, dtype=np.float32)
     valid = ~np.isnan(values)
+    reach = radius * (1 + 1e-9)  # the tree takes what is nearer than its bound; at the radius counts too
     patterns, pattern_of = np.unique(valid, axis=1, return_inverse=True)
     pattern_of = pattern_of.ravel()
-    step = max(1, _CHUNK_LOOKUPS // (k * x.size))
+    step = max(1, _CHUNK_LOOKUPS // (min(k, max(len(points), 1)) * x.size))
     for p in range(patterns.shape[1]):
         rows, columns = np.flatnonzero(patterns[:, p]), np.flatnonzero(pattern_of == p)
         if not rows.size:
             advance(y.size)
             continue
+        places, shared = _merged(points[rows], values[np.ix_(rows, columns)])  # (n, 2), (n, c)
         # Coordinates about the middle keep digits that large eastings would use up.
-        middle = points[rows].mean(axis=0)
-        tree = cKDTree(points[rows] - middle)
-        shared = values[np.ix_(rows, columns)]  # (n, c)
+        middle = places.mean(axis=0)
+        tree = cKDTree(places - middle)
         for top in range(0, y.size, step):
             grid_y, grid_x = np.meshgrid(y[top : top + step] - middle[1], x - middle[0], indexing="ij")
             centres = np.column_stack([grid_x.ravel(), grid_y.ravel()])
-            distance, index = tree.query(centres, k=np.arange(1, min(k, rows.size) + 1), distance_upper_bound=radius)
+            distance, index = tree.query(centres, k=np.arange(1, min(k, len(places)) + 1), distance_upper_bound=reach)
             weight = _weights(distance, power)
-            index[index == rows.size] = 0  # the tree's mark for "none within the radius"; its weight is 0
+            index[index == len(places)] = 0  # the tree's mark for "none within the radius"; its weight is 0
             for j, column in enumerate(columns):
                 block = np.einsum("ik,ik->i", weight, shared[index, j])
                 out[column, top : top + step] = block.reshape(grid_x.shape)
@@ -65,11 +68,23 @@ def idw_nearest(
     return out
 
 
+def _merged(
+    points: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each place once, with the mean of its values; otherwise k could cut through a place."""
+    places, place = np.unique(points, axis=0, return_inverse=True)
+    if len(places) == len(points):
+        return points, values
+    total = np.zeros((len(places), values.shape[1]))
+    np.add.at(total, place.ravel(), values)
+    return places, total / np.bincount(place.ravel())[:, None]
+
+
 def _weights(distance: NDArray[np.float64], power: float) -> NDArray[np.float64]:
     """Return weights that sum to 1 per row; NaN in rows without a neighbour.
 
-    Distances are taken relative to the nearest, so nothing overflows, and where one is zero
-    the points at that very place share the cell evenly.
+    Distances are taken relative to the nearest, so nothing overflows; where one is zero its
+    point alone counts.
     """
     nearest = distance[:, :1]
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,0 +1,245 @@
+"""The command line: parse, call one public function, write."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geoprospect._version import __version__
+from geoprospect.errors import GeoprospectError
+
+_INTERRUPTED = 130  # what a shell expects after Ctrl-C
+
+
+def main() -> None:
+    """Run the command line; turn the library's errors into a message and an exit code."""
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except click.ClickException as err:
+        err.show()
+        sys.exit(err.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; files that were not complete are not there", err=True)
+        sys.exit(_INTERRUPTED)
+    except GeoprospectError as err:
+        click.echo(f"Error: {err}", err=True)
+        sys.exit(1)
+
+
+def _out(suffix: str) -> Callable[[Any], Any]:
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--out", type=kind, required=True, help=f"File to write ({suffix}).")
+
+
+def _table_options(command: Any) -> Any:
+    """Add the options of `read_samples` that most tables need."""
+    for option in (
+        click.option("--x", help="Column of x or longitude; the usual names are found."),
+        click.option("--y", help="Column of y or latitude."),
+        click.option("--crs", help="CRS of a CSV, for example EPSG:4326."),
+        click.option("--elements", help="Columns to take, separated by commas; default: all that look like elements."),
+        click.option("--units", help="Unit of all elements whose header has none."),
+        click.option("--missing", type=float, multiple=True, help="Number that means missing, for example -9999."),
+    ):
+        command = option(command)
+    return command
+
+
+_where = click.option("--where", help="Which deposits, for example \"commodity == 'Copper'\".")
+_deposits_crs = click.option("--deposits-crs", help="CRS of a deposits CSV.")
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="From which everything draws.")
+_device = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto takes a GPU.")
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+@click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+def cli(quiet: bool) -> None:
+    """Map mineral prospectivity from geochemical samples and known deposits."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("geoprospect")
+    log.handlers = [handler]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+
+
+@cli.command()
+@click.option("--out", type=_folder, default=Path("demo"), show_default=True, help="Folder for the results.")
+@click.option("--signal", type=float, default=1.0, show_default=True, help="Strength of the planted haloes; 0: none.")
+@_seed
+@_device
+def demo(out: Path, signal: float, seed: int, device: str) -> None:
+    """Do the whole way on the embedded synthetic survey."""
+    from geoprospect.pipeline import demo as whole_way
+
+    click.echo(
+        "A synthetic survey shaped like that of Gao et al. (2022), in miniature: 384 x 384 cells instead of\n"
+        "3072 x 3072, windows of 32 cells instead of 256, resnet18 for 20 epochs instead of resnet50 for 120.\n"
+    )
+    _report(whole_way(out, signal=signal, seed=seed, device=device, progress=sys.stderr.isatty()))
+
+
+@cli.command()
+@click.argument("toml", type=_file)
+@click.option("--out", type=_folder, required=True, help="Folder for the results.")
+@_device
+def run(toml: Path, out: Path, device: str) -> None:
+    """Do the whole way on your own files, described in a TOML file."""
+    from geoprospect.config import load_config
+    from geoprospect.pipeline import run as whole_way
+
+    _report(whole_way(load_config(toml), out, device=device, progress=sys.stderr.isatty()))
+
+
+@cli.command()
+@click.argument("samples", type=_file)
+@_table_options
+@click.option("--resolution", type=float, help="Cell size in metres; default: a quarter of the sample spacing.")
+@click.option("--grid-crs", help="CRS of the grid; default: that of the samples, or their UTM zone.")
+@click.option("--k", type=int, default=12, show_default=True, help="Nearest samples.")
+@click.option("--power", type=float, default=2.0, show_default=True, help="Exponent of the distance.")
+@click.option("--radius", type=float, help="No values farther than this from a sample.")
+@_out(".tif")
+def grid(
+    samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
+    missing: tuple[float, ...], resolution: float | None, grid_crs: str | None, k: int, power: float,
+    radius: float | None, out: Path,
+) -> None:  # fmt: skip
+    """Interpolate a table of samples into a raster of element bands (COG)."""
+    import geoprospect as gp
+
+    columns = [name.strip() for name in elements.split(",")] if elements else None
+    table = gp.read_samples(samples, x, y, crs, columns, units, missing)
+    cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
+    survey = gp.interpolate(table, cells, k=k, power=power, radius=radius, progress=sys.stderr.isatty())
+    click.echo(f"{gp.write_cog(survey, out)}: {len(table.elements)} bands on {cells}")
+
+
+@cli.command()
+@click.argument("survey", type=_file)
+@click.argument("deposits", type=_file)
+@_where
+@_deposits_crs
+@click.option("--alpha", type=float, default=0.01, show_default=True)
+@click.option("--rule", type=click.Choice(["holm", "gao2022"]), default="holm", show_default=True)
+@_seed
+@_out(".csv")
+def screen(
+    survey: Path, deposits: Path, where: str | None, deposits_crs: str | None, alpha: float, rule: Any, seed: int,
+    out: Path,
+) -> None:  # fmt: skip
+    """Rank the bands of a survey by how well they tell deposits from random ground."""
+    import geoprospect as gp
+
+    known = gp.read_deposits(deposits, deposits_crs, where)
+    ranking = gp.screen(gp.read_survey(survey), known, alpha, seed, rule=rule)
+    ranking.to_csv(out)
+    click.echo(ranking.round(4).to_string())
+
+
+@cli.command()
+@click.argument("survey", type=_file)
+@click.argument("deposits", type=_file)
+@_where
+@_deposits_crs
+@click.option("--bands", help="Bands to train on, separated by commas; default: all.")
+@click.option("--size", type=int, default=256, show_default=True, help="Window, in cells.")
+@click.option("--crop", type=int, default=224, show_default=True, help="Part of a window that the network sees.")
+@click.option("--n-ore", type=int, default=212, show_default=True)
+@click.option("--n-barren", type=int, default=225, show_default=True)
+@click.option("--network", default="resnet50", show_default=True)
+@click.option("--epochs", type=int, default=120, show_default=True)
+@click.option("--n-models", type=int, default=1, show_default=True)
+@click.option("--folds", type=int, default=5, show_default=True, help="Spatial folds; 0 to skip the validation.")
+@_seed
+@_device
+@click.option("--out", type=_folder, required=True, help="Folder for the model.")
+def train(
+    survey: Path, deposits: Path, where: str | None, deposits_crs: str | None, bands: str | None, size: int, crop: int,
+    n_ore: int, n_barren: int, network: str, epochs: int, n_models: int, folds: int, seed: int, device: str, out: Path,
+) -> None:  # fmt: skip
+    """Validate on spatially separated ground, then train on all windows and save the model."""
+    import geoprospect as gp
+    from geoprospect._checks import check_names
+
+    ground = gp.read_survey(survey)
+    if bands:
+        ground = ground[check_names("--bands", [name.strip() for name in bands.split(",")], list(ground.data_vars))]
+    known = gp.read_deposits(deposits, deposits_crs, where)
+    windows = gp.sample_windows(ground, known, size, crop, n_ore, n_barren, rng=seed)
+    settings: dict[str, Any] = {"epochs": epochs, "n_models": n_models, "device": device,
+                                "progress": sys.stderr.isatty()}  # fmt: skip
+    if folds:
+        click.echo(gp.cross_validate(windows, ground, network, folds, seed, **settings))
+    model = gp.train(windows, ground, network, rng=seed, **settings)
+    click.echo(f"{model.save(out)}: {model}")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("survey", type=_file)
+@click.option("--stride", type=int, help="Cells between windows; default: an eighth of the window.")
+@_device
+@_out(".tif")
+def predict(model: Path, survey: Path, stride: int | None, device: str, out: Path) -> None:
+    """Map the probability of ore with a saved model (COG)."""
+    import geoprospect as gp
+
+    trained = gp.ProspectivityModel.load(model)
+    result = gp.predict(trained, gp.read_survey(survey), stride, device, progress=sys.stderr.isatty())
+    click.echo(f"{gp.write_cog(result, out)}: {gp.Grid.of(result)}")
+
+
+@cli.command()
+@click.argument("prospectivity", type=_file)
+@click.option("--threshold", type=float, default=0.5, show_default=True, help="Least probability of a target.")
+@click.option("--min-area", type=float, default=0.0, show_default=True, help="Least area in km².")
+@click.option("--deposits", type=_file, help="Known deposits, to tell new targets from known ground.")
+@_where
+@_deposits_crs
+@_out(".gpkg")
+def targets(
+    prospectivity: Path, threshold: float, min_area: float, deposits: Path | None, where: str | None,
+    deposits_crs: str | None, out: Path,
+) -> None:  # fmt: skip
+    """Outline and rank the targets of a probability map."""
+    import geoprospect as gp
+    from geoprospect._checks import check_names
+
+    result = gp.read_survey(prospectivity)
+    check_names("prospectivity", ["probability"], list(map(str, result.data_vars)))
+    known = None if deposits is None else gp.read_deposits(deposits, deposits_crs, where)
+    found = gp.delineate(result["probability"], threshold, known, min_area=min_area)
+    click.echo(f"{gp.write_layers({'targets': found}, out)}: {len(found)} targets")
+
+
+def _report(done: Any) -> None:
+    """Print the scores, the honest ones first, and where everything is."""
+    paper = done.paper_protocol
+    click.echo("\nOn spatially separated ground (training and test share none):")
+    click.echo(done.scores.table.round(3).to_string(na_rep=""))
+    click.echo(done.scores.summary)
+    from geoprospect.pipeline import PAPER_PROTOCOL
+
+    click.echo(f"\nBeside it, the {PAPER_PROTOCOL}:")
+    click.echo(
+        f"accuracy {paper.accuracy:.3f} (all barren: {paper.accuracy_barren:.3f}), balanced accuracy "
+        f"{paper.balanced_accuracy:.3f}, macro F1 {paper.macro_f1:.3f}, rank AUC {paper.rank_auc:.3f}"
+    )
+    new = int((~done.targets["known"]).sum())
+    click.echo(f"\n{len(done.targets)} targets, {new} of them without a known deposit. Probabilities are uncalibrated.")
+    for name, what in (
+        ("survey.tif", "element bands (COG)"), ("prospectivity.tif", "probability of ore (COG)"),
+        ("targets.gpkg", "ranked targets, numbered cells, deposits"), ("ranking.csv", "screening of the bands"),
+        ("scores.json", "all scores"), ("model", "the trained model"), ("figures", "pictures"),
+    ):  # fmt: skip
+        click.echo(f"  {done.folder / name}  {what}")

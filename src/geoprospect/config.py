@@ -1,0 +1,264 @@
+"""One TOML file, one schema: what a run does."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geoprospect._checks import check_input_file, did_you_mean
+from geoprospect.errors import InputError
+
+_Positive = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SamplesSection(_Section):
+    """What `read_samples` is called with."""
+
+    path: str
+    x: str | None = None
+    y: str | None = None
+    crs: str | int | None = None
+    elements: tuple[str, ...] | None = None
+    units: str | dict[str, str] | None = None
+    missing: tuple[float | str, ...] | None = None
+    below: Literal["half", "sqrt2", "nan", "raise"] = "half"
+    negative: Literal["raise", "below", "missing"] = "raise"
+    layer: str | None = None
+    encoding: str = "utf-8-sig"
+
+
+class DepositsSection(_Section):
+    """What `read_deposits` is called with."""
+
+    path: str
+    crs: str | int | None = None
+    where: str | None = None
+    x: str | None = None
+    y: str | None = None
+    layer: str | None = None
+    encoding: str = "utf-8-sig"
+
+
+class GridSection(_Section):
+    """What `Grid.covering` is called with."""
+
+    shape: tuple[_Positive, _Positive] | None = None
+    resolution: Annotated[float, Field(gt=0)] | None = None
+    crs: str | int | None = None
+    pad: Annotated[float, Field(ge=0)] = 0.0
+
+
+class InterpolationSection(_Section):
+    """What `interpolate` is called with."""
+
+    k: _Positive = 12
+    power: Annotated[float, Field(gt=0)] = 2.0
+    radius: Annotated[float, Field(gt=0)] | None = None
+
+
+class BandsSection(_Section):
+    """What `read_bands` is called with, once for each."""
+
+    path: str
+    name: str | None = None
+    column: str | None = None
+    resampling: Literal["auto", "nearest", "bilinear", "cubic", "average", "mode"] = "auto"
+    crs: str | int | None = None
+
+
+class ScreeningSection(_Section):
+    """What `screen` is called with; 'none' keeps every band."""
+
+    rule: Literal["holm", "gao2022", "none"] = "holm"
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+
+class WindowsSection(_Section):
+    """What `sample_windows` is called with."""
+
+    size: _Positive = 256
+    crop: _Positive = 224
+    n_ore: _Positive = 212
+    n_barren: _Positive = 225
+    buffer: Annotated[float, Field(ge=0)] = 0.0
+    min_valid: _Share = 0.5
+
+
+class TrainingSection(_Section):
+    """What `train` is called with."""
+
+    network: Literal["resnet50", "resnet18", "mobilenet_v2", "googlenet", "shufflenet_v2_x1_0"] = "resnet50"
+    epochs: _Positive = 120
+    batch: Annotated[int, Field(ge=2)] = 32
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    momentum: _Share = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    n_models: _Positive = 1
+    weights: str | None = None
+
+
+class ValidationSection(_Section):
+    """What `cross_validate` is called with."""
+
+    folds: Annotated[int, Field(ge=2)] = 5
+    buffer: Annotated[float, Field(ge=0)] = 0.0
+
+
+class PredictionSection(_Section):
+    """What `predict` and `predict_cells` are called with; cells as wide as the windows by default."""
+
+    stride: _Positive | None = None
+    cells: tuple[_Positive, _Positive] | None = None
+    min_valid: _Share = 0.5
+
+
+class TargetsSection(_Section):
+    """What `delineate` is called with."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    min_area: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Config(_Section):
+    """A whole run. Every section but ``samples`` and ``deposits`` may be left out.
+
+    Parameters
+    ----------
+    samples, deposits, grid, interpolation, bands, screening, windows, training, validation, prediction, targets
+        Sections; their keys are the arguments of the functions that they name.
+    title : str
+        Stands in what is printed.
+    seed : int
+        From which everything draws.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> config = gp.Config(samples={"path": "samples.csv", "crs": "EPSG:4326"}, deposits={"path": "mines.gpkg"})
+    >>> config.training.network, config.windows.size
+    ('resnet50', 256)
+    """
+
+    samples: SamplesSection
+    deposits: DepositsSection
+    grid: GridSection = GridSection()
+    interpolation: InterpolationSection = InterpolationSection()
+    bands: tuple[BandsSection, ...] = ()
+    screening: ScreeningSection = ScreeningSection()
+    windows: WindowsSection = WindowsSection()
+    training: TrainingSection = TrainingSection()
+    validation: ValidationSection = ValidationSection()
+    prediction: PredictionSection = PredictionSection()
+    targets: TargetsSection = TargetsSection()
+    title: str = "survey"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+_S = TypeVar("_S", bound=_Section)
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    r"""Read the TOML file of a run.
+
+    Paths in it are relative to the file; ``$NAME`` and ``${NAME}`` in a path stand for environment
+    variables.
+
+    Parameters
+    ----------
+    path : path-like
+        The TOML file.
+
+    Returns
+    -------
+    Config
+        With absolute paths.
+
+    Raises
+    ------
+    MissingFileError
+        When there is no such file.
+    InputError
+        When it is no TOML, has unknown or duplicate keys (the message suggests the right one), a
+        value is out of its range, or an environment variable is not set.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import geoprospect as gp
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "survey.toml"
+    >>> _ = path.write_text('[samples]\npath = "s.csv"\n[deposits]\npath = "d.gpkg"\n[training]\nepoch = 3\n')
+    >>> gp.load_config(path)
+    Traceback (most recent call last):
+        ...
+    geoprospect.errors.InputError: survey.toml: training.epoch is no key of this section; did you mean 'epochs'?
+    """
+    file = check_input_file("path", path)
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise InputError(f"{file.name}: is no valid TOML ({err})") from err
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as err:
+        raise InputError("\n".join(f"{file.name}: {_explain(e)}" for e in err.errors())) from None
+    base = file.absolute().parent
+    return config.model_copy(
+        update={
+            "samples": _with_path(config.samples, base),
+            "deposits": _with_path(config.deposits, base),
+            "bands": tuple(_with_path(band, base) for band in config.bands),
+            "training": _with_path(config.training, base, "weights"),
+        }
+    )
+
+
+def _with_path(section: _S, base: Path, key: str = "path") -> _S:
+    """Return the section with an absolute path, its environment variables filled in."""
+    text = getattr(section, key)
+    if text is None:
+        return section
+    expanded = os.path.expandvars(text)
+    unset = re.search(r"\$\{?(\w+)\}?", expanded)
+    if unset:
+        raise InputError(
+            f"{key} = {text!r}: the environment variable {unset[1]} is not set; set it, for example "
+            f"export {unset[1]}=/data, or write the path out"
+        )
+    return section.model_copy(update={key: str(base / expanded)})
+
+
+def _explain(error: Any) -> str:
+    """Say in one line what is wrong, and suggest the nearest known key."""
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        *parents, key = error["loc"]
+        known = _keys_of(tuple(parents))
+        cure = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
+        return f"{where} is no key of this section{cure}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _keys_of(parents: tuple[Any, ...]) -> list[str]:
+    """Return the keys that a section knows."""
+    section: Any = Config
+    for name in parents:
+        if isinstance(name, str) and name in section.model_fields:
+            annotation = section.model_fields[name].annotation
+            section = next((a for a in (annotation, *get_args(annotation)) if _is_section(a)), section)
+    return list(section.model_fields)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Section)

@@ -1,0 +1,303 @@
+"""The whole way, from tables to files: what `geoprospect run` and `geoprospect demo` do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import xarray as xr
+
+from geoprospect._version import __version__
+from geoprospect.catalog import write_layers
+from geoprospect.config import Config
+from geoprospect.errors import InputError, OutputError
+from geoprospect.grid import Grid
+from geoprospect.inference import predict, predict_cells
+from geoprospect.interpolation import interpolate
+from geoprospect.metrics import Evaluation, evaluate
+from geoprospect.model import ProspectivityModel
+from geoprospect.publishing import published
+from geoprospect.rasters import read_bands, write_cog
+from geoprospect.samples import Samples, read_deposits, read_samples
+from geoprospect.screening import screen, screening_points
+from geoprospect.synthetic import make_survey
+from geoprospect.targets import delineate
+from geoprospect.training import train
+from geoprospect.validation import Scores, cross_validate
+from geoprospect.windows import Windows, sample_windows
+
+log = logging.getLogger("geoprospect")
+
+PAPER_PROTOCOL = (
+    "protocol of Gao et al. (2022): cells of the very ground that the model was trained on; this measures memory, "
+    "not what the map is worth elsewhere"
+)
+
+# The demo in miniature: the paper's 12 x 12 windows, an eighth of its cells, a smaller network.
+_DEMO = {
+    "title": "synthetic survey",
+    "grid": {"shape": (384, 384)},
+    "windows": {"size": 32, "crop": 28},
+    "training": {"network": "resnet18", "epochs": 20},
+    "prediction": {"stride": 4},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run made, in memory and on disk.
+
+    Parameters
+    ----------
+    survey, result : xarray.Dataset
+        All bands; the prospectivity map.
+    ranking : pandas.DataFrame
+        From `screen`.
+    model : ProspectivityModel
+        Trained on all windows.
+    scores : Scores
+        On spatially separated ground.
+    paper_protocol : Evaluation
+        On the cells of the ground that was trained on.
+    targets, cells : GeoDataFrame
+        From `delineate` and `predict_cells`.
+    folder : pathlib.Path
+        Where the files are.
+    """
+
+    survey: xr.Dataset
+    result: xr.Dataset
+    ranking: pd.DataFrame
+    model: ProspectivityModel
+    scores: Scores
+    paper_protocol: Evaluation
+    targets: gpd.GeoDataFrame
+    cells: gpd.GeoDataFrame
+    folder: Path
+
+    def __repr__(self) -> str:
+        """Where it is and what it is worth."""
+        return f"Run({str(self.folder)!r}, {len(self.targets)} targets)\n{self.scores.summary}"
+
+
+def run(config: Config, out: str | os.PathLike[str], *, device: str = "auto", progress: bool = False) -> Run:
+    """Do a whole run: from the files that `config` names to a folder of results.
+
+    Parameters
+    ----------
+    config : Config
+        From `load_config`, or made in Python.
+    out : path-like
+        Folder for the results; made where it does not exist. Files of an earlier run are replaced,
+        each when its successor is complete.
+    device : str, default 'auto'
+        As in `train`.
+    progress : bool, default False
+        Show progress bars.
+
+    Returns
+    -------
+    Run
+        And in `out`: ``survey.tif``, ``prospectivity.tif`` (COG), ``ranking.csv``, ``targets.gpkg``,
+        ``scores.json``, ``model/``, ``figures/*.png``.
+
+    Raises
+    ------
+    GeoprospectError
+        What the single steps raise.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> run = gp.run(gp.load_config("survey.toml"), "results")  # doctest: +SKIP
+    >>> run.scores.table  # doctest: +SKIP
+    """
+    folder = _folder(out)
+    c = config
+    samples = read_samples(**c.samples.model_dump())
+    deposits = read_deposits(**c.deposits.model_dump())
+    log.info("%s\n%d deposits", samples, len(deposits))
+    grid = Grid.covering(samples, **c.grid.model_dump())
+    log.info("%s", grid)
+    return _prospect(samples, deposits, grid, config, folder, device, progress)
+
+
+def demo(
+    out: str | os.PathLike[str], *, signal: float = 1.0, seed: int = 0, device: str = "auto", progress: bool = False
+) -> Run:
+    """Do a whole run on the synthetic survey, small enough for two CPU cores.
+
+    Parameters
+    ----------
+    out : path-like
+        As in `run`.
+    signal : float, default 1
+        Strength of the haloes about the planted deposits; 0 for none.
+    seed : int, default 0
+        Of the survey and of the run.
+    device, progress
+        As in `run`.
+
+    Returns
+    -------
+    Run
+        As from `run`.
+    """
+    folder = _folder(out)
+    area = make_survey(shape=_DEMO["grid"]["shape"], signal=signal, rng=seed)  # type: ignore[index]
+    config = Config.model_validate(
+        {**_DEMO, "samples": {"path": "synthetic"}, "deposits": {"path": "synthetic"}, "seed": seed}
+    )
+    log.info("%s\n%s", area, area.grid)
+    return _prospect(area.samples, area.deposits, area.grid, config, folder, device, progress)
+
+
+def _prospect(
+    samples: Samples, deposits: gpd.GeoDataFrame, grid: Grid, c: Config, folder: Path, device: str, progress: bool
+) -> Run:
+    """Go the way from samples to files."""
+    survey = interpolate(samples, grid, progress=progress, **c.interpolation.model_dump())
+    for band in c.bands:
+        paths = {band.name: band.path} if band.name else band.path
+        more = read_bands(paths, grid, column=band.column, resampling=band.resampling, crs=band.crs)
+        twice = set(more.data_vars) & set(survey.data_vars)
+        if twice:
+            raise InputError(f"bands: {band.path!r} brings a second band {min(map(str, twice))!r}; give it a name =")
+        survey = survey.assign(more.data_vars)
+    write_cog(survey, folder / "survey.tif")
+    ranking = screen(survey, deposits, c.screening.alpha, c.seed, rule=_rule(c) or "holm")
+    _write_text(folder / "ranking.csv", ranking.to_csv())
+    chosen = survey[_chosen(ranking, survey, c)]
+    windows = sample_windows(survey, deposits, rng=c.seed, **c.windows.model_dump())
+    log.info("%s", windows)
+    training = {**c.training.model_dump(), "device": device, "progress": progress}
+    scores = cross_validate(
+        windows, survey, rng=c.seed, screen=_rule(c), alpha=c.screening.alpha, **c.validation.model_dump(), **training
+    )
+    model = train(windows, chosen, rng=c.seed, **training)
+    model.save(folder / "model")
+    result = predict(model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, progress=progress)
+    write_cog(result, folder / "prospectivity.tif")
+    shape = c.prediction.cells or (grid.shape[0] // windows.size, grid.shape[1] // windows.size)
+    cells = predict_cells(model, survey, shape, device, min_valid=c.prediction.min_valid)
+    paper = evaluate(cells, deposits)
+    targets = delineate(result.probability, deposits=deposits, **c.targets.model_dump())
+    write_layers({"targets": targets, "cells": cells, "deposits": deposits}, folder / "targets.gpkg")
+    done = Run(survey, result, ranking, model, scores, paper, targets, cells, folder)
+    _write_text(folder / "scores.json", json.dumps(_as_json(done, c), indent=2, allow_nan=False) + "\n")
+    _draw(done, samples, deposits, windows, c)
+    return done
+
+
+def _rule(c: Config) -> Any:
+    return None if c.screening.rule == "none" else c.screening.rule
+
+
+def _chosen(ranking: pd.DataFrame, survey: xr.Dataset, c: Config) -> list[str]:
+    """Return the bands to train on; all that have data where the screening finds none."""
+    selected = set(ranking.index[ranking["selected"]])
+    if _rule(c) is None or not selected:
+        if _rule(c) is not None:
+            log.warning("no band passes the screening (%s at %g); all are kept", _rule(c), c.screening.alpha)
+        selected = set(ranking.index[ranking["auc"].notna()])
+    chosen = [str(name) for name in survey.data_vars if name in selected]
+    log.info("%d of %d bands: %s", len(chosen), len(survey.data_vars), ", ".join(chosen))
+    return chosen
+
+
+def _folder(out: str | os.PathLike[str]) -> Path:
+    folder = Path(out)
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"out={str(out)!r}: cannot be made ({err}); take a folder that you may write to") from err
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"out={str(out)!r}: cannot be written to; take another folder")
+    return folder
+
+
+def _write_text(path: Path, text: str) -> None:
+    def verify(written: Path) -> None:
+        if written.read_text(encoding="utf-8") != text:
+            raise OutputError(f"path={str(path)!r}: does not read back as it was written")
+
+    with published(path, verify) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def _as_json(done: Run, c: Config) -> dict[str, Any]:
+    """Return the scores, the honest ones first."""
+    scores = done.scores
+    return {
+        "title": c.title,
+        "spatially_separated": {
+            "what": f"{scores.separation}; AUC is the rank AUC within folds, averaged; intervals are 95 %",
+            "summary": scores.summary,
+            "methods": _records(scores.table),
+            "folds": _records(scores.folds),
+        },
+        "paper_protocol": {
+            "what": PAPER_PROTOCOL,
+            **{key: getattr(done.paper_protocol, key) for key in ("tp", "fp", "fn", "tn")},
+            **_plain(done.paper_protocol.to_frame()["value"].to_dict()),
+        },
+        "calibrated": False,
+        "bands": list(done.model.bands),
+        "n_targets": len(done.targets),
+        "n_new_targets": int((~done.targets["known"]).sum()),
+        "settings": c.model_dump(mode="json", exclude={"samples": {"path"}, "deposits": {"path"}, "bands": True}),
+        "versions": {"geoprospect": __version__, "python": platform.python_version()},
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [_plain(row) for row in frame.reset_index().to_dict(orient="records")]
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    """Return values that JSON knows; what is not a number becomes null."""
+    plain = {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
+    return {k: None if v != v else v for k, v in plain.items()}
+
+
+def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Windows, c: Config) -> None:
+    """Save the figures."""
+    from geoprospect import plotting
+
+    bands = list(done.model.bands)
+    by_rank = [name for name in done.ranking.index if name in bands]
+    points = screening_points(done.survey, deposits, c.seed)
+    inside = samples.to_crs(Grid.of(done.survey).crs)
+    folder = done.folder / "figures"
+    for name in by_rank[:8]:
+        plotting.save(
+            plotting.element_map(done.survey, name, samples=inside, deposits=deposits),
+            folder / f"element_{_file_stem(name)}.png",
+        )
+    plotting.save(plotting.z_auc_bars(done.ranking[done.ranking["auc"].notna()]), folder / "z_auc.png")
+    plotting.save(plotting.roc_panel({name: points[name] for name in by_rank[:8]}), folder / "roc.png")
+    plotting.save(
+        plotting.windows_overlay(windows, done.survey, element=by_rank[0], deposits=deposits), folder / "windows.png"
+    )
+    folds: list[tuple[list[int], Any]] = [
+        ([], part["window"].to_numpy()) for _, part in done.scores.windows.groupby("fold")
+    ]
+    plotting.save(plotting.folds_map(windows, folds), folder / "folds.png")
+    plotting.save(plotting.training_curves(done.model.history), folder / "training.png")
+    plotting.save(
+        plotting.probability_map(done.result.probability, deposits=deposits, cells=done.cells),
+        folder / "prospectivity.png",
+    )
+    plotting.save(plotting.confusion_matrix(done.paper_protocol), folder / "confusion_paper_protocol.png")
+
+
+def _file_stem(name: str) -> str:
+    """Return a name that every file system takes."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)

@@ -1,0 +1,379 @@
+"""The rules of the house: floors, homes of heavy libraries, a light import, documented names, no unpickling."""
+
+import ast
+import inspect
+import json
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpydoc.docscrape
+import pytest
+
+import geoprospect as gp
+from geoprospect import errors
+
+SOURCE = Path(gp.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# Left to right, as in the table of the design: a module imports only from lower floors, and on
+# its own floor only from modules that stand left of it.
+FLOORS = [
+    ["errors", "_version"],
+    ["_checks"],
+    ["_kernels", "publishing"],
+    ["grid", "folds"],
+    ["samples", "rasters"],
+    ["geochemistry", "interpolation", "metrics", "screening", "windows", "networks", "targets", "synthetic"],
+    ["calibration", "model"],
+    ["training", "inference"],
+    ["validation", "explain", "transfer"],
+    ["plotting", "styles", "catalog", "report"],
+    ["config", "pipeline"],
+    ["cli"],
+]
+PLACES = {module: (floor, place) for floor, row in enumerate(FLOORS) for place, module in enumerate(row)}
+
+# Where a heavy library may be imported, inside functions too.
+HOMES = {
+    "torch": {
+        "_kernels",
+        "networks",
+        "model",
+        "training",
+        "inference",
+        "validation",
+        "interpolation",
+        "explain",
+        "transfer",
+    },
+    "torchvision": {"networks"},
+    "captum": {"explain"},
+    "numba": {"_kernels"},
+    "rasterio": {"rasters"},
+    "rasterio.features": {"rasters", "targets"},
+    "dask": {"interpolation", "rasters", "inference"},
+    "distributed": {"interpolation", "rasters", "inference"},
+    "matplotlib": {"plotting", "report"},
+}
+FORBIDDEN = {"pickle", "cPickle", "joblib", "shelve", "dill", "cloudpickle", "marshal"}
+HEAVY = ("torch", "torchvision", "sklearn", "dask", "matplotlib", "numba")
+
+
+def module_of(path):
+    """Return 'grid' for …/grid.py, '_kernels' for …/_kernels/idw.py, '' for …/__init__.py."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imports_of(text, package="geoprospect"):
+    """Return every module imported anywhere in a source text, 'from a import b' as 'a' and 'a.b'.
+
+    `package` is what the first dot of a relative import stands for.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            found |= {str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+    return found
+
+
+def floor_violations(module, text, package="geoprospect"):
+    """Return what `module`, with this source text, imports from above or from the right."""
+    if module not in PLACES:
+        return [f"{module} stands on no floor"]
+    ours = {name.split(".")[1] for name in imports_of(text, package) if name.startswith("geoprospect.")}
+    higher = {name for name in ours if name in PLACES and PLACES[name] >= PLACES[module] and name != module}
+    # 'from geoprospect import Samples' or 'import geoprospect as gp' would hide the floor; from the top all is below.
+    hidden = {name for name in ours if name not in PLACES and name in gp.__all__ and name != "__version__"}
+    plain = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
+    hidden |= {alias.name for node in plain for alias in node.names if alias.name == "geoprospect"}
+    return [f"{module} imports {name}" for name in sorted(higher if module in FLOORS[-1] else higher | hidden)]
+
+
+def home_violations(module, text):
+    """Return the heavy and forbidden libraries that `module` imports outside of their homes."""
+    imported = imports_of(text)
+    wrong = [
+        f"{module} imports {name}"
+        for name in sorted(imported)
+        if name.split(".")[0] in FORBIDDEN or name == "torch.load"
+    ]
+    for name in sorted(imported):
+        # The most special rule that fits: rasterio.features before rasterio.
+        rules = [rule for rule in HOMES if name == rule or name.startswith(f"{rule}.")]
+        if rules and module not in HOMES[max(rules, key=len)]:
+            # 'from rasterio import features' names both; the plain 'rasterio' is then no import of its own.
+            if any(special.startswith(f"{name}.") and special in imported for special in HOMES):
+                continue
+            wrong.append(f"{module} imports {name}")
+    return wrong
+
+
+def call_violations(module, text):
+    """Return the calls that run or load what nobody checked, and those that print."""
+    wrong = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        pickles = called.split(".")[-1] in ("read_pickle", "to_pickle")
+        if pickles or called in ("eval", "exec", "builtins.eval", "builtins.exec", "torch.load"):
+            wrong.append(f"{module} calls {called} in line {node.lineno}")
+        if called == "print" and module != "cli":
+            wrong.append(f"{module} prints in line {node.lineno}")
+        if any(key.arg == "allow_pickle" and ast.unparse(key.value) != "False" for key in node.keywords):
+            wrong.append(f"{module} allows pickle in line {node.lineno}")
+    return wrong
+
+
+def vars_of_house():
+    """Return the names of all modules that there are."""
+    return {module_of(path) for path in FILES}
+
+
+# -- the rules ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_lower_floors(path):
+    module = module_of(path)
+    if module == "":
+        at_once = [
+            node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
+        ]
+        assert {node.module for node in at_once} <= {"__future__", "typing", "geoprospect._version"}
+        return
+    package = ".".join(["geoprospect", *path.relative_to(SOURCE).parts[:-1]])
+    assert floor_violations(module, path.read_text(encoding="utf-8"), package) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_heavy_libraries_stay_at_home_and_nothing_unpickles(path):
+    assert home_violations(module_of(path), path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_module_prints_evaluates_or_loads_what_nobody_checked(path):
+    assert call_violations(module_of(path), path.read_text(encoding="utf-8")) == []
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert not vars_of_house() & {"utils", "util", "helpers", "misc", "common", "core", "base", "tools"}
+
+
+def test_there_is_a_house():
+    assert {"errors", "_checks", "grid", "samples", ""} <= vars_of_house()
+
+
+# -- the checkers themselves -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("grid", "from geoprospect.samples import Samples"),
+        ("grid", "import geoprospect.samples"),
+        ("grid", "import geoprospect.samples as s"),
+        ("grid", "from geoprospect import samples"),
+        ("grid", "from .samples import Samples"),
+        ("grid", "from . import samples"),
+        ("grid", "def late():\n    from geoprospect.samples import Samples"),
+        ("grid", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from geoprospect.cli import main"),
+        ("grid", "import importlib\nimportlib.import_module('geoprospect.samples')"),
+        ("grid", "from geoprospect import Samples"),
+        ("grid", "import geoprospect as gp"),
+        ("grid", "from geoprospect.folds import spatial_folds"),
+        ("samples", "from geoprospect.rasters import write_cog"),
+        ("errors", "from geoprospect._checks import check_int"),
+        ("attic", "import os"),
+    ],
+)
+def test_the_floor_checker_sees_a_planted_violation(module, text):
+    assert len(floor_violations(module, text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("folds", "from geoprospect.grid import Grid"),
+        ("samples", "from geoprospect import grid, errors"),
+        ("cli", "from . import pipeline\nfrom .config import read"),
+        ("cli", "import geoprospect as gp"),
+        ("_checks", "import numpy\nfrom geoprospect.errors import InputError"),
+    ],
+)
+def test_the_floor_checker_lets_the_way_down_pass(module, text):
+    assert floor_violations(module, text) == []
+
+
+def test_the_floor_checker_follows_dots_out_of_a_subpackage():
+    assert floor_violations("_kernels", "from ..grid import Grid", "geoprospect._kernels") == ["_kernels imports grid"]
+    assert floor_violations("_kernels", "from .idw import weights", "geoprospect._kernels") == []
+    assert floor_violations("_kernels", "from geoprospect._kernels import idw", "geoprospect._kernels") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("grid", "import torch"),
+        ("grid", "def late():\n    import torch.nn as nn"),
+        ("grid", "from torch import nn"),
+        ("training", "import torchvision"),
+        ("targets", "import rasterio"),
+        ("targets", "from rasterio.enums import Resampling"),
+        ("grid", "from rasterio.features import shapes"),
+        ("grid", "from rasterio import features"),
+        ("screening", "import matplotlib.pyplot as plt"),
+        ("model", "import pickle"),
+        ("model", "from joblib import load"),
+        ("model", "from torch import load"),
+        ("interpolation", "from numba import njit"),
+    ],
+)
+def test_the_home_checker_sees_a_planted_violation(module, text):
+    assert len(home_violations(module, text)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("targets", "from rasterio import features"),
+        ("targets", "from rasterio.features import shapes"),
+        ("targets", "import rasterio.features"),
+        ("rasters", "import rasterio\nfrom rasterio.enums import Resampling"),
+        ("networks", "import torch, torchvision.models"),
+        ("grid", "import rioxarray, xarray"),
+    ],
+)
+def test_the_home_checker_lets_libraries_be_at_home(module, text):
+    assert home_violations(module, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print(1)",
+        "eval('1')",
+        "exec('1')",
+        "torch.load(path)",
+        "pd.read_pickle(path)",
+        "np.load(path, allow_pickle=True)",
+        "def f():\n    print(1)",
+    ],
+)
+def test_the_call_checker_sees_a_planted_violation(text):
+    assert len(call_violations("grid", text)) == 1
+
+
+def test_the_call_checker_lets_pandas_evaluate_and_the_command_line_print():
+    assert call_violations("samples", "frame.eval(where)\nmodel.eval()\nlog.info('print(1)')") == []
+    assert call_violations("cli", "print(1)") == []
+
+
+# -- the import --------------------------------------------------------------------------------
+
+
+def test_the_import_is_light():
+    code = (
+        "import time; start = time.perf_counter(); import geoprospect; took = time.perf_counter() - start\n"
+        "import json, sys; print(json.dumps([took, sorted(sys.modules)]))"
+    )
+    runs = [
+        json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        for _ in range(5)
+    ]
+    assert statistics.median(took for took, _ in runs) < 0.5
+    assert not {name.split(".")[0] for name in runs[0][1]} & set(HEAVY)
+
+
+def test_reading_samples_loads_nothing_heavy():
+    code = "import sys, geoprospect; geoprospect.read_samples, geoprospect.Grid; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {name.split(".")[0] for name in loaded} & {"torch", "torchvision", "sklearn", "matplotlib", "numba"}
+
+
+# -- public names ------------------------------------------------------------------------------
+
+PUBLIC = sorted(set(gp.__all__) - {"__version__"})
+
+
+def parameters_of(thing):
+    """Return the names in the signature of a function or class."""
+    return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls")]
+
+
+def test_public_names_are_listed_once_and_shown():
+    assert len(set(gp.__all__)) == len(gp.__all__)
+    assert set(gp.__all__) <= set(dir(gp))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'nowhere'"):
+        gp.nowhere  # noqa: B018
+
+
+def test_the_version_is_a_version():
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?([a-z.+-].*)?", gp.__version__)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_is_where_it_should_be(name):
+    thing = getattr(gp, name)
+    assert thing.__name__ == name
+    assert thing.__module__.startswith("geoprospect.")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_is_documented(name):
+    thing = getattr(gp, name)
+    doc = numpydoc.docscrape.get_doc_object(thing)
+    assert doc["Summary"] != [""]
+    assert doc["Examples"], "needs an example"
+    if parameters_of(thing):
+        assert doc["Parameters"], "needs its parameters"
+    if not inspect.isclass(thing):
+        assert doc["Returns"] or doc["Yields"], "needs what it returns"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_parameter_of_a_public_name_is_documented(name):
+    thing = getattr(gp, name)
+    doc = numpydoc.docscrape.get_doc_object(thing)
+    # numpydoc writes 'x, y, layer : optional' as one entry, and stars before *args.
+    documented = {part.strip().lstrip("*") for entry in doc["Parameters"] for part in entry.name.split(",")}
+    assert set(parameters_of(thing)) - documented == set()
+    assert documented - set(parameters_of(thing)) == set()
+
+
+def test_the_documentation_check_sees_a_missing_parameter():
+    def half_documented(x, y):
+        """Do a thing.
+
+        Parameters
+        ----------
+        x : int
+            A number.
+        """
+
+    doc = numpydoc.docscrape.get_doc_object(half_documented)
+    assert set(parameters_of(half_documented)) - {entry.name for entry in doc["Parameters"]} == {"y"}
+
+
+# -- exceptions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, one in inspect.getmembers(errors, inspect.isclass)])
+def test_every_exception_is_also_a_builtin(name):
+    one = getattr(errors, name)
+    builtins = {base for base in one.__mro__ if base.__module__ == "builtins"} - {Exception, BaseException, object}
+    assert builtins or one is errors.GeoprospectError
+    assert one.__doc__
