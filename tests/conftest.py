@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,43 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("GEOPROSPECT_DATA is not set: real surveys are not here")
     return Path(folder)
+
+
+EXPECTED_SKIPS = tuple(
+    line
+    for line in (Path(__file__).parent / "expected_skips.txt").read_text(encoding="utf-8").splitlines()
+    if line.strip() and not line.startswith("#")
+)
+
+
+class Watch:
+    """Times the groups of tests and looks at the reasons of skips."""
+
+    def __init__(self):
+        self.seconds = defaultdict(float)
+        self.skips = []
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid.split("::")[0]] += report.duration
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skips.append((report.nodeid, report.longrepr[2].removeprefix("Skipped: ")))
+
+    def unexpected(self):
+        return [(test, reason) for test, reason in self.skips if not reason.startswith(EXPECTED_SKIPS)]
+
+    def pytest_sessionfinish(self, session):
+        if self.unexpected() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        terminalreporter.section("time of each group of tests")
+        for group, seconds in sorted(self.seconds.items(), key=lambda item: -item[1]):
+            terminalreporter.write_line(f"{seconds:8.1f} s  {group}")
+        for test, reason in self.skips:
+            terminalreporter.write_line(f"skipped: {test}: {reason}")
+        for test, reason in self.unexpected():
+            terminalreporter.write_line(f"NOT EXPECTED (tests/expected_skips.txt): {test}: {reason}", red=True)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Watch(), "geoprospect-watch")

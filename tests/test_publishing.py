@@ -1,4 +1,4 @@
-"""`published`: a name shows the old result or the new one, whole, whatever happens on the way; manifests catch damage."""
+"""`published`: a name shows the old result or the new one, whole, whatever happens; manifests catch damage."""
 
 import hashlib
 import json

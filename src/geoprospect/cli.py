@@ -83,7 +83,7 @@ def demo(out: Path, signal: float, seed: int, device: str) -> None:
 
     click.echo(
         "A synthetic survey shaped like that of Gao et al. (2022), in miniature: 384 x 384 cells instead of\n"
-        "3072 x 3072, windows of 32 cells instead of 256, resnet18 for 20 epochs instead of resnet50 for 120.\n"
+        "3072 x 3072, windows of 32 cells instead of 256, resnet18 for 15 epochs instead of resnet50 for 120.\n"
     )
     _report(whole_way(out, signal=signal, seed=seed, device=device, progress=sys.stderr.isatty()))
 

@@ -45,7 +45,7 @@ _DEMO = {
     "title": "synthetic survey",
     "grid": {"shape": (384, 384)},
     "windows": {"size": 32, "crop": 28},
-    "training": {"network": "resnet18", "epochs": 20},
+    "training": {"network": "resnet18", "epochs": 15},
     "prediction": {"stride": 4},
 }
 

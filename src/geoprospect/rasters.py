@@ -148,7 +148,10 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
         if len(set(names)) < len(names):
             raise InputError(f"path={str(file)!r}: two bands have one description among {', '.join(names)}")
         try:
-            values = [source.read(i, out_dtype="float32", masked=True).filled(np.nan) for i in source.indexes]
+            values = [
+                _unpacked(source, i, source.read(i, out_dtype="float32", masked=True).filled(np.nan))
+                for i in source.indexes
+            ]
         except rasterio.RasterioIOError as err:
             raise CorruptFileError(f"{file}: cannot be read ({err}); the file is damaged") from err
         attrs = {
@@ -263,6 +266,11 @@ def _open(file: Path, argument: str) -> rasterio.DatasetReader:
         raise InputError(f"{argument}={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
 
 
+def _unpacked(source: rasterio.DatasetReader, index: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values in the units of the band, where a file stores them as multiples of a scale from an offset."""
+    return values * np.float32(source.scales[index - 1]) + np.float32(source.offsets[index - 1])
+
+
 def _read_raster(
     file: Path, name: str, grid: Grid, resampling: str, crs: Any
 ) -> dict[str, tuple[NDArray[np.float32], str]]:
@@ -292,11 +300,10 @@ def _read_raster(
                 )  # fmt: skip
             except (rasterio.RasterioIOError, rasterio.errors.WarpOperationError) as err:
                 raise CorruptFileError(f"{file}: band {index} cannot be read ({err}); the file is damaged") from err
-            values = values * np.float32(source.scales[index - 1]) + np.float32(source.offsets[index - 1])
             label = (source.descriptions[index - 1] or f"{name}_{index}") if source.count > 1 else name
             if label in found:
                 raise InputError(f"paths={str(file)!r}: two of its bands are called {label!r}; rename one in the file")
-            found[label] = (values, source.units[index - 1] or "")
+            found[label] = (_unpacked(source, index, values), source.units[index - 1] or "")
     return found
 
 

@@ -1,0 +1,35 @@
+# Every target works from a bare clone: the virtual environment is made on the first call.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint docs bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)  ## the whole way on the embedded synthetic survey, into demo/
+	$(BIN)/geoprospect demo --out demo
+
+test: $(READY)  ## what the CI runs
+	$(BIN)/pytest -m 'not slow'
+
+test-all: $(READY)  ## what is too long for the CI, too
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(READY)  ## into docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(READY)  ## a table for every figure that the README gives
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache
