@@ -24,7 +24,7 @@ FLOORS = [
     ["errors", "_version"],
     ["_checks"],
     ["_kernels", "publishing"],
-    ["grid", "folds"],
+    ["grid", "folds", "tables", "assays"],
     ["samples", "rasters"],
     ["geochemistry", "interpolation", "metrics", "screening", "windows", "networks", "targets", "synthetic"],
     ["calibration", "model"],
@@ -377,3 +377,21 @@ def test_every_exception_is_also_a_builtin(name):
     builtins = {base for base in one.__mro__ if base.__module__ == "builtins"} - {Exception, BaseException, object}
     assert builtins or one is errors.GeoprospectError
     assert one.__doc__
+
+
+IN_MEMORY = """
+import sys
+for name in ("rasterio", "pyogrio", "rioxarray", "matplotlib"):
+    sys.modules[name] = None  # importing it raises
+import geoprospect as gp
+area = gp.synthetic.make_survey(shape=(48, 48), n_samples=400, rng=0)
+survey = gp.interpolate(area.samples["Cu"], area.grid)
+windows = gp.sample_windows(survey, area.deposits, 8, 8, 40, 40, rng=0)
+model = gp.train(windows, survey, "resnet18", epochs=1, device="cpu", rng=0)
+print(gp.predict(model, survey, device="cpu").probability.notnull().all().item())
+"""
+
+
+def test_training_and_prediction_in_memory_need_no_raster_or_vector_files():
+    result = subprocess.run([sys.executable, "-c", IN_MEMORY], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "True", result.stderr

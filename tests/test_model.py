@@ -314,7 +314,8 @@ def test_a_description_that_breaks_a_rule_is_refused_though_its_checksum_fits(
 
 
 @pytest.mark.parametrize(
-    "key", ["format", "network", "bands", "units", "offset", "scale", "n_models", "size", "crop", "cell_size", "history"]
+    "key",
+    ["format", "network", "bands", "units", "offset", "scale", "n_models", "size", "crop", "cell_size", "history"],
 )
 def test_a_description_that_lacks_something_is_refused_and_names_it(key: str, folder: Path) -> None:
     meta = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -329,7 +330,7 @@ def test_a_description_that_lacks_something_is_refused_and_names_it(key: str, fo
 def test_a_description_that_is_no_table_is_refused(text: str, folder: Path) -> None:
     (folder / "model.json").write_bytes(text.encode("latin-1"))
     write_manifest(folder)
-    with pytest.raises(CorruptFileError, match="model.json"):
+    with pytest.raises(CorruptFileError, match=r"model\.json"):
         ProspectivityModel.load(folder)
 
 
@@ -337,7 +338,7 @@ def test_the_format_of_a_later_version_is_named(folder: Path) -> None:
     meta = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     (folder / "model.json").write_text(json.dumps(meta | {"format": 9}), encoding="utf-8")
     write_manifest(folder)
-    with pytest.raises(CorruptFileError, match="format 9.*update geoprospect"):
+    with pytest.raises(CorruptFileError, match=r"format 9.*update geoprospect"):
         ProspectivityModel.load(folder)
 
 
@@ -378,7 +379,7 @@ def test_cell_sizes_may_differ_by_a_projections_rounding_and_no_more(
 
 
 def test_missing_bands_are_all_named_beside_those_that_are_there(model: ProspectivityModel) -> None:
-    with pytest.raises(NameNotFoundError, match="Cu, Au.*has W, Sn") as caught:
+    with pytest.raises(NameNotFoundError, match=r"Cu, Au.*has W, Sn") as caught:
         model.stack(make_survey(names=("W", "Sn")))
     assert isinstance(caught.value, KeyError)
     with pytest.raises(NameNotFoundError, match="lacks the bands Au "):

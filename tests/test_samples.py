@@ -322,7 +322,7 @@ cells = st.one_of(
 def test_every_cell_of_the_grammar_is_read_exactly(tmp_path_factory, drawn):
     path = tmp_path_factory.getbasetemp() / "grammar.csv"
     path.write_text(one_column(*(f"{pad}{text}{pad}" for (text, _, _), pad in drawn)), encoding="utf-8")
-    samples = gp.read_samples(path, crs=UTM)
+    samples = gp.read_samples(path, crs=4326)
     np.testing.assert_array_equal(samples.values[:, 0], [value for (_, value, _), _ in drawn])
     np.testing.assert_array_equal(samples.limits[:, 0], [limit for (_, _, limit), _ in drawn])
     np.testing.assert_array_equal(samples.censored, ~np.isnan(samples.limits))
@@ -383,15 +383,15 @@ def test_each_policy_treats_negatives_and_nothing_else(tmp_path_factory, values)
     path = tmp_path_factory.getbasetemp() / "negatives.csv"
     path.write_text(one_column(*map(repr, values)), encoding="utf-8")
     values = np.array(values)
-    below = gp.read_samples(path, crs=UTM, negative="below").values[:, 0]
+    below = gp.read_samples(path, crs=4326, negative="below").values[:, 0]
     np.testing.assert_array_equal(below, np.where(values < 0, -values / 2, values))
-    missing = gp.read_samples(path, crs=UTM, negative="missing").values[:, 0]
+    missing = gp.read_samples(path, crs=4326, negative="missing").values[:, 0]
     np.testing.assert_array_equal(missing, np.where(values < 0, math.nan, values))
     if (values < 0).any():
         with pytest.raises(InputError, match="negative concentrations"):
-            gp.read_samples(path, crs=UTM)
+            gp.read_samples(path, crs=4326)
     else:
-        np.testing.assert_array_equal(gp.read_samples(path, crs=UTM).values[:, 0], values)
+        np.testing.assert_array_equal(gp.read_samples(path, crs=4326).values[:, 0], values)
 
 
 def test_negative_coordinates_are_no_concentrations(table):
@@ -1268,3 +1268,22 @@ def test_jura_is_read_in_degrees_beside_its_local_kilometres(data_folder):
     assert samples.elements == ("Cd", "Co", "Cr", "Cu", "Ni", "Pb", "Zn")
     assert len(samples) == 259
     assert samples.points.mean(axis=0) == pytest.approx([6.85, 47.13], abs=0.02)
+
+
+def test_degrees_are_refused_where_lengths_are_meant(table):
+    with pytest.raises(CRSError, match=r"these are degrees and no lengths.*pass crs='EPSG:4326'"):
+        table("lon,lat,Cu_ppm\n110.2,22.1,5\n110.4,22.3,6\n", crs=UTM)
+
+
+def test_a_deposit_of_several_polygons_is_one_deposit(tmp_path):
+    parts = shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(5, 5, 9, 9)])
+    path = tmp_path / "deposits.gpkg"
+    gpd.GeoDataFrame({"id": [4, 9]}, geometry=[parts, shapely.box(2, 2, 3, 3)], crs="EPSG:4326").to_file(path)
+    deposits = gp.read_deposits(path)
+    assert deposits["id"].tolist() == [4, 9]
+    assert parts.contains(deposits.geometry[0])
+
+
+@pytest.mark.parametrize("header", ["clay_pct", "slope %", "Cu_ppm_sd", "Cu_ppm_err"])
+def test_what_is_no_concentration_is_not_taken(table, header):
+    assert table(f"lon,lat,Zn_ppm,{header}\n110,22,5,6\n").elements == ("Zn",)

@@ -95,9 +95,11 @@ def demo(out: Path, signal: float, seed: int, device: str) -> None:
 def run(toml: Path, out: Path, device: str) -> None:
     """Do the whole way on your own files, described in a TOML file."""
     from geoprospect.config import load_config
+
+    config = load_config(toml)  # first, because what comes next takes seconds to load
     from geoprospect.pipeline import run as whole_way
 
-    _report(whole_way(load_config(toml), out, device=device, progress=sys.stderr.isatty()))
+    _report(whole_way(config, out, device=device, progress=sys.stderr.isatty()))
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import geopandas as gpd
 import numpy as np
@@ -174,29 +174,30 @@ class Grid:
         CRSError
             When the data carry no CRS.
         """
-        import rioxarray  # noqa: F401  (registers .rio)
-
         absent = [dim for dim in ("y", "x") if dim not in data.sizes]
         if absent:
             raise InputError(
                 f"data: dims are {tuple(data.sizes)}, needs 'y' and 'x'; rename them, "
                 "for example data.rename(lat='y', lon='x')"
             )
-        if data.rio.crs is None:
-            raise CRSError("data: carries no CRS; set one with data.rio.write_crs('EPSG:…')")
-        crs, shape = data.rio.crs.to_wkt(), (data.sizes["y"], data.sizes["x"])
+        mapping = _grid_mapping(data)
+        crs, shape = _stored_crs(mapping), (data.sizes["y"], data.sizes["x"])
         # The stored transform is exact, but goes stale when the data are cut.
-        for recalculate in (False, True):
-            if recalculate and any(data.sizes[dim] < 2 or dim not in data.coords for dim in ("y", "x")):
-                raise InputError(
-                    "data: one row or column, or no coordinates, so the cell size is unknown; "
-                    "set it with data.rio.write_transform(…)"
-                )
-            mapping = data.coords.get(data.rio.grid_mapping)
-            if recalculate or (mapping is not None and "GeoTransform" in mapping.attrs):
-                grid = cls(crs, data.rio.transform(recalc=recalculate), shape)
-                if all(_follows(data, dim, centres, grid) for dim, centres in (("y", grid.y), ("x", grid.x))):
-                    return grid
+        if "GeoTransform" in mapping:
+            grid = cls(crs, Affine.from_gdal(*map(float, str(mapping["GeoTransform"]).split())), shape)
+            if _follows(data, grid):
+                return grid
+        if any(data.sizes[dim] < 2 or dim not in data.coords for dim in ("y", "x")):
+            raise InputError(
+                "data: one row or column, or no coordinates, so the cell size is unknown; "
+                "set it with data.rio.write_transform(…)"
+            )
+        (top, bottom), (left, right) = (data[dim].to_numpy()[[0, -1]].astype(np.float64) for dim in ("y", "x"))
+        dy, dx = (bottom - top) / (shape[0] - 1), (right - left) / (shape[1] - 1)
+        if np.isfinite([dx, dy]).all() and dx > 0 and dy < 0:
+            grid = cls(crs, Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2), shape)
+            if _follows(data, grid):
+                return grid
         raise InputError(
             "data: the coordinates do not run in even steps, north up; "
             "bring the data onto a grid with data.rio.reproject(…)"
@@ -354,8 +355,6 @@ class Grid:
         xarray.Dataset
             Dims (y, x), coordinates at cell centres, CRS in ``spatial_ref``.
         """
-        import rioxarray  # noqa: F401  (registers .rio)
-
         taken = [name for name in bands if name in ("x", "y", "spatial_ref")]
         if taken:
             raise InputError(f"bands: {taken[0]!r} is the name of a coordinate; rename the band")
@@ -363,9 +362,21 @@ class Grid:
             if values.shape != self.shape:
                 raise InputError(f"bands[{name!r}]: has shape {values.shape}, the grid has {self.shape}")
         variables = {name: (("y", "x"), values, dict((attrs or {}).get(name, {}))) for name, values in bands.items()}
-        data = xr.Dataset(variables, coords={"y": self.y, "x": self.x})
-        data = data.rio.write_crs(self.crs.to_wkt()).rio.write_transform(self.transform)
-        data = cast("xr.Dataset", data.rio.write_coordinate_system())
+        t = self.transform
+        # The grid mapping of the CF conventions, with GDAL's transform, as rioxarray and GDAL read it. Not
+        # written through rioxarray, which loads rasterio: training in memory needs neither.
+        mapping = {
+            **self.crs.to_cf(),
+            "spatial_ref": self.crs.to_wkt(),
+            "GeoTransform": " ".join(map(repr, t.to_gdal())),
+        }
+        axes = {axis["axis"].lower(): axis for axis in self.crs.cs_to_cf() if "axis" in axis}
+        coords = {
+            "y": ("y", self.y, axes.get("y", {})),
+            "x": ("x", self.x, axes.get("x", {})),
+            "spatial_ref": ((), 0, mapping),
+        }
+        data = xr.Dataset(variables, coords=coords)
         for name in bands:
             data[name].encoding["grid_mapping"] = "spatial_ref"
             if np.issubdtype(data[name].dtype, np.floating):
@@ -373,11 +384,31 @@ class Grid:
         return data
 
 
-def _follows(data: xr.Dataset | xr.DataArray, dim: str, centres: NDArray[np.float64], grid: Grid) -> bool:
-    """Return whether a coordinate, where there is one, runs along these cell centres."""
-    if dim not in data.coords:
-        return True
-    return np.allclose(data[dim].to_numpy(), centres, rtol=0, atol=1e-3 * min(grid.resolution))
+def _grid_mapping(data: xr.Dataset | xr.DataArray) -> dict[str, Any]:
+    """Return the attributes of the CF grid mapping of the data."""
+    variables = data.variables if isinstance(data, xr.Dataset) else dict(data.coords) | {"": data}
+    named = [v.encoding.get("grid_mapping", v.attrs.get("grid_mapping")) for v in variables.values()]
+    for name in (*filter(None, named), "spatial_ref"):
+        if name in variables:
+            return dict(variables[name].attrs)
+    return {}
+
+
+def _stored_crs(mapping: dict[str, Any]) -> CRS:
+    """Return the CRS of a grid mapping."""
+    text = mapping.get("crs_wkt", mapping.get("spatial_ref"))
+    if text is None and "grid_mapping_name" not in mapping:
+        raise CRSError("data: carries no CRS; set one with data.rio.write_crs('EPSG:…')")
+    return check_crs("data", text) if text is not None else CRS.from_cf(mapping)
+
+
+def _follows(data: xr.Dataset | xr.DataArray, grid: Grid) -> bool:
+    """Return whether the coordinates, where there are any, run along the cell centres of the grid."""
+    atol = 1e-3 * min(grid.resolution)
+    return all(
+        dim not in data.coords or np.allclose(data[dim].to_numpy(), centres, rtol=0, atol=atol)
+        for dim, centres in (("y", grid.y), ("x", grid.x))
+    )
 
 
 def _to_crs(geometry: gpd.GeoSeries, crs: CRS) -> gpd.GeoSeries:

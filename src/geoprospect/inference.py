@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+
 import geopandas as gpd
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_int, check_number, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import gather
-from geoprospect.errors import InputError
+from geoprospect.errors import DeviceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel
 from geoprospect.windows import Windows
+
+log = logging.getLogger("geoprospect")
 
 _BATCH = 64
 
@@ -149,6 +154,8 @@ def predict_cells(
     >>> len(gp.predict_cells(model, survey, shape=(8, 8), device="cpu"))
     64
     """
+    threshold = check_number("threshold", threshold)
+    min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
     cells = Grid.of(survey).cells(*check_shape("shape", shape))
     corner = []
     for start, length, limit in (("row", "height", survey.sizes["y"]), ("col", "width", survey.sizes["x"])):
@@ -160,7 +167,7 @@ def predict_cells(
     cells["probability"] = mean.astype(np.float64)
     if len(model.networks) > 1:
         cells["std"] = std.astype(np.float64)
-    label = (cells["probability"] >= check_number("threshold", threshold)).astype("Int8")
+    label = (cells["probability"] >= threshold).astype("Int8")
     cells["label"] = label.mask(cells["probability"].isna())
     return cells
 
@@ -184,7 +191,7 @@ def predict_windows(
     Returns
     -------
     ndarray of shape (n_windows,)
-        Probability of ore, the mean over the models.
+        Probability of ore, the mean over the models; NaN where the crop has no data at all.
 
     Raises
     ------
@@ -221,24 +228,50 @@ def _predict_places(
     total = len(model.networks) * wanted.size
     with torch.inference_mode(), tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
         for i, network in enumerate(model.networks):
-            net = network.to(target)
-            for start in range(0, wanted.size, _BATCH):
-                at = wanted[start : start + _BATCH]
-                row, col = (torch.from_numpy(a[at]).to(target) for a in (rows, cols))
-                logits = net(gather(stack, row, col, model.crop))  # (B, 2)
-                each[i, at] = torch.softmax(logits.float(), dim=1)[:, 1].cpu().numpy()
-                bar.update(at.size)
-            network.cpu()
+            try:
+                each[i, wanted] = _ore(network.to(target), stack, rows[wanted], cols[wanted], model.crop, bar)
+            finally:
+                network.cpu()
     spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(rows.size, dtype=np.float32)
-    return each.mean(axis=0), spread, share
+    return each.mean(axis=0), spread, share.astype(np.float32)
+
+
+def _ore(
+    net: nn.Module, stack: Tensor, rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int, bar: tqdm
+) -> NDArray[np.float32]:
+    """Return the probability of ore per place; where memory runs out, go on with half the batch."""
+    result = np.empty(rows.size, dtype=np.float32)
+    start, batch = 0, _BATCH
+    while start < rows.size:
+        at = slice(start, start + batch)
+        row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
+        try:
+            logits = net(gather(stack, row, col, crop))  # (B, 2)
+            result[at] = torch.softmax(logits.float(), dim=1)[:, 1].cpu().numpy()
+        except torch.OutOfMemoryError as err:
+            if batch == 1:
+                raise DeviceError(
+                    f"device={str(stack.device)!r}: has no memory for one window of {stack.shape[0]} bands of {crop} x "
+                    f"{crop} cells beside the survey; close other programs, or pass device='cpu' ({err})"
+                ) from err
+            batch //= 2
+        else:
+            start += row.numel()
+            bar.update(row.numel())
+            continue
+        # Here, because inside of `except` the traceback still holds what is to be freed.
+        log.info("the device has no memory for %d windows at once; trying %d", 2 * batch, batch)
+        torch.cuda.empty_cache()
+    return result
 
 
 def _share_valid(
     valid: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """Return the share of cells with data in the crop at each place, from a summed table."""
     total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
     np.cumsum(np.cumsum(valid, axis=0), axis=1, out=total[1:, 1:])
     bottom, right = rows + crop, cols + crop
     count = total[bottom, right] - total[rows, right] - total[bottom, cols] + total[rows, cols]
-    return (count / crop**2).astype(np.float32)
+    share: NDArray[np.float64] = count / crop**2  # float32 would put 7 of 10 below a min_valid of 0.7
+    return share

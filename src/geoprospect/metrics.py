@@ -151,7 +151,8 @@ class Evaluation:
     def of(cls, labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> Self:
         """Count true labels (1 ore, 0 barren) against scores cut at `threshold`."""
         ore, values = _labels_and_scores(labels, scores)
-        called = values >= check_number("threshold", threshold)
+        # Compared as they came: 0.7 in float32 lies below 0.7 in float64.
+        called = np.asarray(scores) >= check_number("threshold", threshold)
         tp, fp = int((called & ore).sum()), int((called & ~ore).sum())
         fn, tn = int((~called & ore).sum()), int((~called & ~ore).sum())
         return cls(tp, fp, fn, tn, rank_auc(ore, values))
@@ -277,7 +278,7 @@ def evaluate(cells: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame, threshold: flo
             stacklevel=2,
         )
     ore = np.isin(np.arange(len(known)), hits[1][first])
-    return Evaluation.of(ore, known["probability"].to_numpy(dtype=np.float64), threshold)
+    return Evaluation.of(ore, known["probability"].to_numpy(), threshold)
 
 
 def _ratio(part: int, whole: int) -> float:

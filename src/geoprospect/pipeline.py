@@ -70,6 +70,12 @@ class Run:
         From `delineate` and `predict_cells`.
     folder : pathlib.Path
         Where the files are.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> done = gp.run(gp.load_config("survey.toml"), "results")  # doctest: +SKIP
+    >>> print(done.scores.summary)  # doctest: +SKIP
     """
 
     survey: xr.Dataset

@@ -16,6 +16,7 @@ import rasterio
 import rasterio.features
 import rasterio.shutil
 import rasterio.warp
+import rioxarray  # noqa: F401  (whoever reads or writes rasters finds .rio on every Dataset)
 import shapely
 import xarray as xr
 from numpy.typing import NDArray

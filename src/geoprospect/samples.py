@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import ast
-import csv
-import gzip
 import html
-import io
 import logging
 import os
 import re
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import geopandas as gpd
@@ -30,48 +25,27 @@ from geoprospect._checks import (
     check_crs,
     check_input_file,
     check_names,
-    did_you_mean,
     first_rows,
 )
-from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
+from geoprospect.assays import element_columns, names_and_units, parse_column
+from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.tables import (
+    check_text_crs,
+    coordinate_columns,
+    is_text_table,
+    point_coordinates,
+    read_text_table,
+    read_vector,
+    with_numbers,
+)
 
 log = logging.getLogger("geoprospect")
-
-# The usual names of coordinate columns, most telling first; compared in lower case.
-_X_NAMES = ("lon", "longitude", "long", "lon_dd", "longitude_dd", "x", "easting", "east", "coord_x", "x_coord",
-            "xcoord", "xcoo", "xloc", "utm_x", "utm_e", "utm_easting", "point_x")  # fmt: skip
-_Y_NAMES = ("lat", "latitude", "lat", "lat_dd", "latitude_dd", "y", "northing", "north", "coord_y", "y_coord",
-            "ycoord", "ycoo", "yloc", "utm_y", "utm_n", "utm_northing", "point_y")  # fmt: skip
-
-_UNITS = {
-    "ppm": "ppm", "mgkg": "ppm", "mg/kg": "ppm", "ug/g": "ppm", "ugg": "ppm", "g/t": "ppm", "gt": "ppm", "gpt": "ppm",
-    "ppb": "ppb", "ugkg": "ppb", "ug/kg": "ppb", "ng/g": "ppb", "mg/t": "ppb", "ppt": "ppt",
-    "pct": "%", "percent": "%", "perc": "%", "%": "%", "wt%": "%", "wtpct": "%",
-}  # fmt: skip
-
-# What laboratories report, so not the noble gases and the short-lived; names for tables like meuse.
-_SYMBOLS = (
-    "Ag Al As Au B Ba Be Bi Br C Ca Cd Ce Cl Co Cr Cs Cu Dy Er Eu F Fe Ga Gd Ge Hf Hg Ho I In Ir K La Li Lu Mg Mn Mo "
-    "N Na Nb Nd Ni Os P Pb Pd Pr Pt Rb Re Rh Ru S Sb Sc Se Si Sm Sn Sr Ta Tb Te Th Ti Tl Tm U V W Y Yb Zn Zr SiO2 "
-    "TiO2 Al2O3 Fe2O3 TFe2O3 Fe2O3T FeO MnO MgO CaO Na2O K2O P2O5 Cr2O3 SO3 BaO LOI TOC TC Silver Aluminium Arsenic "
-    "Gold Boron Barium Beryllium Bismuth Cadmium Cerium Cobalt Chromium Copper Fluorine Iron Gallium Mercury "
-    "Lanthanum Lithium Magnesium Manganese Molybdenum Niobium Nickel Lead Palladium Platinum Antimony Scandium "
-    "Selenium Tin Strontium Tellurium Thorium Titanium Thallium Uranium Vanadium Tungsten Yttrium Zinc Zirconium "
-).split()
-_ANALYTES = frozenset(_SYMBOLS) | {s.upper() for s in _SYMBOLS} | {s.lower() for s in _SYMBOLS if len(s) > 2}
-_NOT_VALUES = {"bdl", "flag", "qual", "qualifier", "dl", "lod", "mdl", "lld", "rsd", "unit", "method"}
-_MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "none"}
-_LIMIT = re.compile(r"^\s*<\s*(\d.*|\.\d.*)$")
-_FIRST_LINE = re.compile(r'\s*((?:"[^"]*"|[^"\r\n])*)')  # up to a line break that is not in quotes
-_DECIMAL_COMMA = re.compile(r"^[<+-]?\s*\d+,\d+([eE][+-]?\d+)?$")
-_MAYBE_THOUSANDS = re.compile(r"^[<+-]?\s*[1-9]\d{0,2}(,\d{3})+$")
 # What a deposit filter may call: nothing that writes files or reaches into Python (`to_csv`, `__globals__`).
 _QUERY_METHODS = frozenset(
     "str dt isin between isna notna isnull notnull fillna abs round eq ne lt le gt ge duplicated x y "
     "contains startswith endswith match fullmatch lower upper strip lstrip rstrip casefold len find count get "
     "replace slice split extract isdigit isnumeric isalpha year month day min max mean median std sum".split()
 )
-_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,20 +291,20 @@ def read_samples(
     check_choice("negative", negative, ("raise", "below", "missing"))
     absent = [missing] if isinstance(missing, (str, int, float)) else list(missing or ())
     file = check_input_file("path", path)
-    if _is_text_table(file):
-        frame, lines = _read_text_table(file, encoding)
-        x, y = _coordinate_columns(frame, x, y)
-        crs = _check_text_crs(crs, frame, x, y)
+    if is_text_table(file):
+        frame, lines = read_text_table(file, encoding)
+        x, y = coordinate_columns(frame, x, y)
+        crs = check_text_crs(crs, frame, x, y)
         # A sentinel such as -99 may be a longitude, a word is none.
         words = [word for word in absent if isinstance(word, str)]
-        east, north = (_parse_column(frame[name], name, lines, words, "raise", "keep")[0] for name in (x, y))
+        east, north = (parse_column(frame[name], name, lines, words, "raise", "keep")[0] for name in (x, y))
         taken = {x, y}
     else:
-        table = _read_vector(file, layer, crs, "samples")
+        table = read_vector(file, layer, crs, "samples")
         lines, crs, taken = np.arange(1, len(table) + 1), table.crs, {table.geometry.name}
-        east, north = _point_coordinates(table)
+        east, north = point_coordinates(table)
         frame = pd.DataFrame(table.drop(columns=table.geometry.name))
-    columns = _element_columns(frame, elements, taken)
+    columns = element_columns(frame, elements, taken)
     placed = np.isfinite(east) & np.isfinite(north)
     if not placed.all():
         rows = first_rows(lines[~placed])
@@ -341,8 +315,8 @@ def read_samples(
         )
     if not placed.any():
         raise InputError(f"path={str(file)!r}: no row has coordinates; is the table empty?")
-    names, unit_list = _names_and_units(columns, units)
-    parsed = [_parse_column(frame[c], c, lines, absent, below, negative) for c in columns]
+    names, unit_list = names_and_units(columns, units)
+    parsed = [parse_column(frame[c], c, lines, absent, below, negative) for c in columns]
     values, limits = (np.column_stack([one[k] for one in parsed])[placed] for k in (0, 1))
     samples = Samples(np.column_stack([east, north])[placed], values, names, unit_list, crs, limits, ~np.isnan(limits))
     _report(samples, file.name)
@@ -399,26 +373,26 @@ def read_deposits(
     1   2    B  POINT (110.3 22.2)
     """
     file = check_input_file("path", path)
-    if _is_text_table(file):
-        text, lines = _read_text_table(file, encoding)
-        x, y = _coordinate_columns(text, x, y)
-        crs = check_crs("crs", _check_text_crs(crs, text, x, y))
-        east, north = (_parse_column(text[name], name, lines, None, "raise", "keep")[0] for name in (x, y))
-        frame = gpd.GeoDataFrame(_with_numbers(text), geometry=gpd.points_from_xy(east, north), crs=crs)
+    if is_text_table(file):
+        text, lines = read_text_table(file, encoding)
+        x, y = coordinate_columns(text, x, y)
+        crs = check_text_crs(crs, text, x, y)
+        east, north = (parse_column(text[name], name, lines, None, "raise", "keep")[0] for name in (x, y))
+        frame = gpd.GeoDataFrame(with_numbers(text), geometry=gpd.points_from_xy(east, north), crs=crs)
         placeless = ~np.isfinite(east + north)
     else:
-        frame = _read_vector(file, layer, crs, "deposits")
+        frame = read_vector(file, layer, crs, "deposits")
         lines = np.arange(1, len(frame) + 1)
         placeless = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
     if placeless.any():
         rows = first_rows(lines[placeless])
         raise InputError(f"path={str(file)!r}: deposits without a place (row {rows}); remove them or give coordinates")
-    if not (frame.geom_type == "Point").all():
+    if (frame.geom_type == "MultiPoint").any():
         frame = frame.explode(index_parts=False, ignore_index=True)
-        if not (frame.geom_type == "Point").all():
-            log.info("%s: lines and polygons stand as a point inside them", file.name)
-            frame = frame.set_geometry(frame.representative_point())
-    _check_coordinates(np.column_stack(_point_coordinates(frame)), frame.crs)
+    if not (frame.geom_type == "Point").all():
+        log.info("%s: lines and polygons stand as a point inside them", file.name)
+        frame = frame.set_geometry(frame.representative_point())
+    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs)
     frame = _with_known_names(frame)
     if where is not None:
         try:
@@ -433,18 +407,6 @@ def read_deposits(
     if len(frame) == 1:
         warnings.warn(f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=2)
     return frame.reset_index(drop=True)
-
-
-def _with_numbers(text: pd.DataFrame) -> pd.DataFrame:
-    """Make empty cells missing, and columns of nothing but numbers numeric, except codes such as 007."""
-    columns = {}
-    for name in text.columns:
-        cells = text[name].str.strip()
-        filled = cells[cells != ""]
-        numbers = pd.to_numeric(filled, errors="coerce")
-        plain = len(filled) and numbers.notna().all() and not filled.str.match(r"[+-]?0\d").any()
-        columns[name] = numbers.reindex(cells.index) if plain else cells.where(cells != "", None)
-    return pd.DataFrame(columns, index=text.index)
 
 
 def _matches(frame: gpd.GeoDataFrame, where: str) -> NDArray[np.bool_]:
@@ -502,316 +464,6 @@ def _check_coordinates(points: NDArray[np.float64], crs: CRS) -> None:
             )
 
 
-def _is_text_table(file: Path) -> bool:
-    suffixes = [suffix.lower() for suffix in file.suffixes]
-    return bool(suffixes) and (
-        suffixes[-1] in (".csv", ".txt", ".tsv") or suffixes[-2:] in ([".csv", ".gz"], [".txt", ".gz"], [".tsv", ".gz"])
-    )
-
-
-def _read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Read a delimited text as strings; also return the line that each row ends on, for messages.
-
-    pandas shifts or drops cells of ragged rows without a word, so rows are counted here.
-    """
-    try:
-        with (
-            gzip.open(file, "rt", encoding=encoding, newline="")
-            if file.suffix.lower() == ".gz"
-            else file.open(encoding=encoding, newline="")
-        ) as stream:
-            text = stream.read()
-    except UnicodeError as err:  # UTF-16 without its mark raises this, not UnicodeDecodeError
-        where = f" (byte {err.start})" if isinstance(err, UnicodeDecodeError) else f" ({err})"
-        raise InputError(
-            f"path={str(file)!r}: not {encoding} text{where}; name its encoding, for example "
-            "encoding='latin-1', 'gbk' or 'utf-16'"
-        ) from None
-    except LookupError:
-        raise InputError(
-            f"encoding={encoding!r}: there is no such text encoding; pass for example 'latin-1', 'gbk' or 'utf-16'"
-        ) from None
-    except (OSError, EOFError, zlib.error) as err:
-        raise InputError(f"path={str(file)!r}: cannot be read ({err})") from err
-    if "\0" in text:
-        raise InputError(
-            f"path={str(file)!r}: holds NUL characters in line {text[: text.index(chr(0))].count(chr(10)) + 1}; "
-            "is it text, or is its encoding 'utf-16'?"
-        )
-    first_line = _FIRST_LINE.match(text)
-    head = re.sub(r'"[^"]*"', "", first_line[1] if first_line else "")
-    delimiter = max(_DELIMITERS, key=head.count)
-    if delimiter != ",":
-        log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    line = 0
-    try:
-        for row in reader:
-            line = reader.line_num
-            if any(cell.strip() for cell in row):
-                rows.append((line, row))
-    except csv.Error as err:  # without strict=True, a quote left open swallows the rows below it
-        raise InputError(
-            f"path={str(file)!r}: line {line + 1} begins no row of a table ({err}); look for a quote "
-            "that is not closed, or not doubled inside a text"
-        ) from None
-    if len(rows) < 2:
-        raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
-    header = [name.strip() for name in rows[0][1]]
-    ragged = [line for line, row in rows[1:] if len(row) != len(header)]
-    if ragged:
-        raise InputError(
-            f"path={str(file)!r}: the header has {len(header)} columns, line {first_rows(ragged)} other "
-            "numbers; look there for a stray delimiter or an unquoted text"
-        )
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"path={str(file)!r}: column {twice[0]!r} stands {header.count(twice[0])} times in the header; "
-            "rename all but one"
-        )
-    frame = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
-    lines = np.array([line for line, _ in rows[1:]], dtype=np.int64)
-    return (_decimal_points(frame, file.name) if delimiter != "," else frame), lines
-
-
-def _decimal_points(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
-    """Turn decimal commas into points where a column has them and nothing else."""
-    commas = {}
-    for name in frame.columns:
-        cells = frame[name].str.strip()
-        with_comma = cells[cells.str.contains(",", regex=False)]
-        if len(with_comma) and with_comma.str.match(_DECIMAL_COMMA).all():
-            if cells.str.contains(".", regex=False).any():
-                raise InputError(
-                    f"column {name!r}: has both decimal commas and points ({with_comma.iloc[0]!r}); make them one"
-                )
-            commas[name] = with_comma
-    # 1,250 is a thousand in one half of the world and one in the other; 0,5 in any column tells which.
-    if commas and all(cells.str.match(_MAYBE_THOUSANDS).all() for cells in commas.values()):
-        name, cells = next(iter(commas.items()))
-        raise InputError(
-            f"column {name!r}: is the comma in {cells.iloc[0]!r} a decimal one, or does it part thousands? "
-            "Nothing in the table tells; write decimal points, or no thousands separators"
-        )
-    for name in commas:
-        frame[name] = frame[name].str.replace(",", ".", regex=False)
-        log.info("%s: %s is read with a decimal comma", file_name, name)
-    return frame
-
-
-def _coordinate_columns(frame: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:
-    """Return the names of the coordinate columns, those given or the usual ones."""
-    for argument, given in (("x", x), ("y", y)):
-        if given is not None:
-            check_names(argument, given, list(frame.columns), "column")
-    if x is not None and y is not None:
-        if x == y:
-            raise InputError(f"x={x!r}, y={y!r}: one column cannot be both; name two")
-        return x, y
-    by_lower = {str(name).lower(): str(name) for name in reversed(frame.columns)}
-    # A header spelled exactly so comes first: beside x and y, 'Y' is yttrium.
-    by_lower |= {str(name): str(name) for name in frame.columns if str(name).islower()}
-    for x_name, y_name in zip(_X_NAMES, _Y_NAMES, strict=True):
-        found = by_lower.get(x_name), by_lower.get(y_name)
-        # Where one is given, the other is its partner, not that of another pair.
-        if found[0] and found[1] and x in (None, found[0]) and y in (None, found[1]):
-            log.info("coordinates are in the columns %r and %r", *found)
-            return found[0], found[1]
-    raise NameNotFoundError(
-        f"x={x!r}, y={y!r}: no coordinate columns with a usual name among "
-        f"{', '.join(map(str, frame.columns))}; name them, for example x='lon', y='lat'"
-    )
-
-
-def _check_text_crs(crs: Any, frame: pd.DataFrame, x: str, y: str) -> Any:
-    if crs is None:
-        degrees = pd.to_numeric(frame[x], errors="coerce").abs().max() <= 180
-        likely = "crs='EPSG:4326' for degrees on WGS 84" if degrees else "for example crs='EPSG:32649'"
-        raise CRSError(f"crs=None: a text table does not say in which CRS {x!r} and {y!r} are; pass {likely}")
-    return crs
-
-
-def _read_vector(file: Path, layer: str | None, crs: Any, what: str) -> gpd.GeoDataFrame:
-    """Read one layer with a CRS and no empty geometry."""
-    import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    with file.open("rb") as stream:
-        if re.search(rb"<OGR\w*DataSource", stream.read(4096)):
-            raise InputError(f"path={str(file)!r}: only points to data elsewhere (an OGR VRT); name the file it reads")
-    try:
-        layers = [str(name) for name in pyogrio.list_layers(file)[:, 0]]
-        if layer is None and len(layers) > 1:
-            raise InputError(f"path={str(file)!r}: has the layers {', '.join(map(repr, layers))}; name one in layer=")
-        if layer is not None:
-            check_names("layer", layer, layers, "layer")
-        frame = gpd.read_file(file, layer=layer or layers[0])
-    except (DataSourceError, DataLayerError, IndexError) as err:
-        raise InputError(
-            f"path={str(file)!r}: cannot be read as a vector file ({err}); {what} are read from CSV, "
-            "GeoPackage, GeoJSON, Shapefile and what else OGR knows"
-        ) from err
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise InputError(
-            f"path={str(file)!r}: the layer has no geometry; save it as CSV and name its columns in x=, y="
-        )
-    if frame.empty:
-        raise InputError(f"path={str(file)!r}: the layer is empty")
-    if frame.crs is None:
-        return frame.set_crs(check_crs("crs", crs))
-    if crs is not None and check_crs("crs", crs) != frame.crs:
-        raise CRSError(f"crs={crs!r}: the file says {frame.crs.name!r}; leave crs out, or correct the file")
-    return frame
-
-
-def _point_coordinates(frame: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of points, NaN for empty or missing ones."""
-    kinds = set(frame.geom_type.dropna())
-    if kinds - {"Point"}:
-        raise InputError(f"geometry: is {', '.join(sorted(kinds))}, needs points")
-    # Not shapely.get_x, which raises on an empty point.
-    return frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
-
-
-def _analyte_and_unit(header: str) -> tuple[str, str, bool]:
-    """Split 'Cu_ppm_icp' into ('Cu', 'ppm', True); the flag says if it looks like an assay."""
-    tokens = [token for token in re.split(r"[\s_()\[\],;:]+", header.strip()) if token]
-    if not tokens or any(token.lower() in _NOT_VALUES for token in tokens):
-        return header, "", False
-    lower = [token.lower().replace("µ", "u").replace("μ", "u") for token in tokens[1:]]  # the sign and the letter
-    units = [_UNITS[token] for token in lower if token in _UNITS]
-    if units:
-        return tokens[0], units[0], True
-    return header, "", header in _ANALYTES
-
-
-def _element_columns(frame: pd.DataFrame, elements: Sequence[str] | None, taken: set[str]) -> list[str]:
-    """Return the columns to take, in the order of the table or of `elements`."""
-    free = [str(name) for name in frame.columns if name not in taken]
-    if elements is None:
-        # Beside a bare X, a bare Y is a northing, not yttrium.
-        northing = {"Y"} if "X" in frame.columns else set()
-        found = [name for name in free if _analyte_and_unit(name)[2] and name not in northing]
-        if not found:
-            raise NameNotFoundError(
-                f"elements=None: no header is an element or ends in a unit among {', '.join(free)}; "
-                "name the columns, for example elements=['Cu', 'Zn'], units='ppm'"
-            )
-        skipped = [name for name in free if name not in found]
-        if skipped:
-            log.info("columns not taken as elements: %s", ", ".join(skipped))
-        return found
-    by_analyte: dict[str, list[str]] = {}
-    for name in free:
-        by_analyte.setdefault(_analyte_and_unit(name)[0], []).append(name)
-    columns = []
-    for wanted in [elements] if isinstance(elements, str) else elements:
-        matches = [wanted] if wanted in free else by_analyte.get(wanted, [])
-        if not matches:
-            raise NameNotFoundError(
-                f"elements: there is no column {wanted!r}; there are {', '.join(free)}"
-                f"{did_you_mean(str(wanted), [*free, *by_analyte])}"
-            )
-        if len(matches) > 1:
-            raise InputError(
-                f"elements: {wanted!r} may be any of {', '.join(map(repr, matches))}; give the whole header"
-            )
-        columns.append(matches[0])
-    if not columns:
-        raise InputError("elements=[]: needs at least one; leave it out to take all that the table has")
-    return columns
-
-
-def _names_and_units(
-    columns: list[str], units: str | Mapping[str, str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return element names (the whole header where two would be alike) and their units."""
-    split = [_analyte_and_unit(column) for column in columns]
-    count = Counter(name for name, _, _ in split)
-    names = [name if count[name] == 1 else column for (name, _, _), column in zip(split, columns, strict=True)]
-    if isinstance(units, str):
-        return tuple(names), (units,) * len(names)
-    given = dict(units or {})
-    unknown = [key for key in given if key not in names and key not in columns]
-    if unknown:
-        raise NameNotFoundError(
-            f"units: there is no element {unknown[0]!r}; there are {', '.join(names)}{did_you_mean(unknown[0], names)}"
-        )
-    found = [
-        given.get(name, given.get(column, unit))
-        for name, column, (_, unit, _) in zip(names, columns, split, strict=True)
-    ]
-    bare = [name for name, unit in zip(names, found, strict=True) if not unit]
-    if bare:
-        log.info("no unit is known for %s; give units=", ", ".join(bare))
-    return tuple(names), tuple(found)
-
-
-def _parse_column(
-    cells: pd.Series,
-    name: str,
-    lines: NDArray[np.int64],
-    missing: Sequence[float | str] | None,
-    below: str,
-    negative: str,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Turn a column into values and detection limits (NaN where a value is not censored)."""
-    words = {str(word).strip().lower() for word in missing or () if isinstance(word, str)}
-    sentinels = [float(number) for number in missing or () if not isinstance(number, str)]
-    text = cells.astype("string").str.strip().fillna("")
-    empty = text.str.lower().isin(_MISSING | words).to_numpy()
-    values = pd.to_numeric(text.where(~empty), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-    limits = np.full(values.shape, np.nan)
-    odd = np.flatnonzero(np.isnan(values) & ~empty)
-    if odd.size:
-        limit_text = text.iloc[odd].str.extract(_LIMIT, expand=False)
-        limits[odd] = pd.to_numeric(limit_text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        wrong = odd[np.isnan(limits[odd])]
-        if wrong.size:
-            shown = ", ".join(sorted({repr(str(text.iloc[i])) for i in wrong[:20]})[:4])
-            raise InputError(
-                f"column {name!r}: {shown} is no number (row {first_rows(lines[wrong])}); if it stands for "
-                f"a missing value, pass missing=[{text.iloc[wrong[0]]!r}]"
-            )
-    values[np.isin(values, sentinels)] = np.nan
-    infinite = np.isinf(values) | np.isinf(limits)
-    if infinite.any():
-        rows = first_rows(lines[infinite])
-        raise InputError(f"column {name!r}: infinite or too large a number (row {rows}); correct or empty the cell")
-    if negative != "keep" and (values < 0).any():
-        values, limits = _handle_negative(values, limits, name, lines, negative)
-    censored = ~np.isnan(limits)
-    if censored.any():
-        if below == "raise":
-            rows = first_rows(lines[censored])
-            raise InputError(
-                f"column {name!r}: {int(censored.sum())} values below detection (row {rows}); choose "
-                "below='half', 'sqrt2' or 'nan'"
-            )
-        factor = {"half": 0.5, "sqrt2": 0.5**0.5, "nan": np.nan}[below]
-        values[censored] = limits[censored] * factor
-    return values, limits
-
-
-def _handle_negative(
-    values: NDArray[np.float64], limits: NDArray[np.float64], name: str, lines: NDArray[np.int64], negative: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    at = np.flatnonzero(values < 0)
-    if negative == "raise":
-        common, count = Counter(values[at].tolist()).most_common(1)[0]
-        raise InputError(
-            f"column {name!r}: {at.size} negative concentrations (row {first_rows(lines[at])}), most often "
-            f"{common:g} ({count} times); if that stands for a missing value, pass missing=[{common:g}]; if "
-            "negative means 'below detection', pass negative='below'"
-        )
-    if negative == "below":
-        limits[at] = -values[at]
-    values[at] = np.nan
-    return values, limits
-
-
 def _report(samples: Samples, file_name: str) -> None:
     """Log what was censored; warn where samples share a place."""
     censored = {name: int(n) for name, n in zip(samples.elements, samples.censored.sum(axis=0), strict=True) if n}
@@ -839,5 +491,7 @@ def _with_known_names(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
         if source is not None and target not in frame.columns:
             frame[target] = frame[source]
     if "id" not in frame.columns or frame["id"].isna().any() or frame["id"].duplicated().any():
+        if "id" in frame.columns:
+            log.info("the ids of the deposits are not unique; they are numbered 1 to %d instead", len(frame))
         frame["id"] = np.arange(1, len(frame) + 1)
     return frame

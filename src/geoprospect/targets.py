@@ -89,7 +89,12 @@ def delineate(
     frame["n_deposits"] = _count_inside(frame, deposits)
     frame["known"] = frame["n_deposits"] > 0
     frame = frame[frame["area_km2"] >= min_area]
-    frame = frame.sort_values(["max_probability", "mean_probability", "area_km2"], ascending=False, kind="stable")
+    frame = frame.sort_values(
+        ["max_probability", "mean_probability", "area_km2"],
+        ascending=False,
+        kind="stable",
+        key=lambda column: column.round(9),  # the mean of many 0.7 is not quite 0.7
+    )
     frame = frame.reset_index(drop=True)
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))
     columns = ["rank", "area_km2", "mean_probability", "max_probability", "n_deposits", "known", "x", "y", "geometry"]

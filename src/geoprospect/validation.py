@@ -19,7 +19,6 @@ from geoprospect.errors import DataWarning, InputError
 from geoprospect.folds import Fold, clusters, compact_regions, nearest, separated
 from geoprospect.inference import predict_windows
 from geoprospect.metrics import Evaluation, rank_auc
-from geoprospect.model import stack_bands
 from geoprospect.screening import screen as screen_bands
 from geoprospect.training import train
 from geoprospect.windows import Windows
@@ -242,7 +241,16 @@ def cross_validate(
         model = train(windows[fit], ground, network, device=device, rng=seed, **training)
         part = pd.DataFrame({"window": test, "fold": number, "label": windows.labels[test]})
         part[network] = predict_windows(model, ground, windows[test], device)
-        features = _window_means(ground, windows)
+        known = part[network].notna().to_numpy()
+        if not known.all():
+            warnings.warn(
+                f"windows: {int((~known).sum())} of {test.size} in fold {number} have no data in their middle "
+                "and are not tested",
+                DataWarning,
+                stacklevel=2,
+            )
+            part, test = part[known], test[known]
+        features = _window_means(model.stack(ground)[0], windows)
         for name, baseline in _BASELINES.items():
             part[name] = baseline(features[fit], windows.labels[fit], features[test], seed)
         parts.append(part)
@@ -252,7 +260,7 @@ def cross_validate(
             for kind, label in (("ore", 1), ("barren", 0))
         }
         n_deposits = len(np.unique(windows.deposits[test][windows.deposits[test] >= 0]))
-        per_fold.append({"fold": number, **counts, "dropped": len(windows) - fit.size - test.size,
+        per_fold.append({"fold": number, **counts, "dropped": len(windows) - fit.size - known.size,
                          "test_deposits": n_deposits, "bands": ", ".join(map(str, ground.data_vars)),
                          **{m: rank_auc(part["label"], part[m]) for m in (network, *_BASELINES)}})  # fmt: skip
     tested = pd.concat(parts, ignore_index=True)
@@ -288,20 +296,19 @@ def _screened(
     return survey[[name for name in survey.data_vars if name in chosen]]
 
 
-def _window_means(survey: xr.Dataset, windows: Windows) -> NDArray[np.float64]:
-    """Return the mean of every band over the central crop of every window, (N, C); no data count as 0."""
-    names = tuple(str(name) for name, band in survey.data_vars.items() if set(band.dims) == {"y", "x"})
-    # Scaled only to keep the sums of large and small bands alike; the scaling cancels in every baseline.
-    middle = np.array([float(survey[name].mean()) for name in names])
-    stack, _ = stack_bands(survey, names, middle, np.ones(len(names)))
-    total = np.zeros((stack.shape[0], stack.shape[1] + 1, stack.shape[2] + 1))
-    np.cumsum(np.cumsum(stack, axis=1, dtype=np.float64), axis=2, out=total[:, 1:, 1:])
-    row, col = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
-    bottom, right = row + windows.crop, col + windows.crop
-    mean: NDArray[np.float64] = (
-        total[:, bottom, right] - total[:, row, right] - total[:, bottom, col] + total[:, row, col]
-    ).T / windows.crop**2
-    return mean
+def _window_means(stack: NDArray[np.float32], windows: Windows) -> NDArray[np.float64]:
+    """Return the mean of every band over the central crop of every window, (N, C).
+
+    From the stack that the network saw, (C, Y, X): scaled on the training ground, where no data are 0.
+    """
+    corners = np.column_stack([windows.rows, windows.cols]) + windows.central_crop()
+    # One by one: in a summed table a single -3e38 far away, an undeclared nodata, would drown all others.
+    return np.stack(
+        [
+            stack[:, row : row + windows.crop, col : col + windows.crop].mean(axis=(1, 2), dtype=np.float64)
+            for row, col in corners
+        ]
+    )
 
 
 def _best_element(
@@ -360,7 +367,9 @@ def _score_table(tested: pd.DataFrame, methods: list[str], rng: np.random.Genera
     point = _bootstrap(tested, methods, None)[:, 0]
     margin = (1 - _LEVEL) / 2
     low, high = np.nanquantile(replicates, [margin, 1 - margin], axis=1)
-    beats = np.mean(replicates[0] > replicates, axis=1) + np.mean(replicates[0] == replicates, axis=1) / 2
+    # NaN, for all methods alike, where a resample left every fold without ore or barren.
+    drawn = replicates[:, np.isfinite(replicates[0])]
+    beats = np.mean(drawn[0] > drawn, axis=1) + np.mean(drawn[0] == drawn, axis=1) / 2
     table = pd.DataFrame(
         {"auc": point, "low": low, "high": high, "beats": beats}, index=pd.Index(methods, name="method")
     )

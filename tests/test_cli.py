@@ -1,0 +1,117 @@
+"""The command line: thin over the verbs, with messages and exit codes."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+import rasterio
+from click.testing import CliRunner
+
+import geoprospect as gp
+from geoprospect.cli import cli
+
+
+def call(*arguments, cwd=None, env=None):
+    command = [sys.executable, "-c", "from geoprospect.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})})
+
+
+@pytest.fixture(autouse=True)
+def keep_global_state():
+    """The command sets up logging and warnings for its process; tests share theirs."""
+    log, show = logging.getLogger("geoprospect"), warnings.showwarning
+    handlers, level = log.handlers, log.level
+    yield
+    log.handlers, warnings.showwarning = handlers, show
+    log.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    area = gp.synthetic.make_survey(shape=(96, 96), n_samples=600, rng=3)
+    frame = pd.DataFrame(area.samples.values[:, :4], columns=[f"{e}_ppm" for e in area.samples.elements[:4]])
+    frame.insert(0, "x", area.samples.points[:, 0])
+    frame.insert(1, "y", area.samples.points[:, 1])
+    frame.to_csv(folder / "samples.csv", index=False)
+    area.deposits.to_file(folder / "deposits.gpkg")
+    return folder
+
+
+def test_the_single_steps_lead_from_a_table_to_targets(tables, tmp_path):
+    survey, deposits = tmp_path / "survey.tif", tables / "deposits.gpkg"
+    steps = [
+        ("grid", tables / "samples.csv", "--crs", "EPSG:32649", "--resolution", 430, "--out", survey),
+        ("screen", survey, deposits, "--out", tmp_path / "ranking.csv"),
+        ("train", survey, deposits, "--bands", "Cu, Zn", "--size", 16, "--crop", 14, "--n-ore", 60, "--n-barren", 60,
+         "--network", "resnet18", "--epochs", 1, "--folds", 2, "--out", tmp_path / "model"),
+        ("predict", tmp_path / "model", survey, "--stride", 8, "--out", tmp_path / "map.tif"),
+        ("targets", tmp_path / "map.tif", "--threshold", 0.1, "--deposits", deposits, "--out", tmp_path / "t.gpkg"),
+    ]  # fmt: skip
+    for step in steps:
+        result = CliRunner().invoke(cli, list(map(str, step)), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert pd.read_csv(tmp_path / "ranking.csv", index_col="element")["auc"].between(0, 1).all()
+    assert gp.ProspectivityModel.load(tmp_path / "model").bands == ("Cu", "Zn")
+    with rasterio.open(tmp_path / "map.tif") as source:
+        assert source.crs.to_epsg() == 32649
+    assert "max_probability" in gpd.read_file(tmp_path / "t.gpkg", layer="targets").columns
+
+
+def test_a_fault_is_a_message_and_exit_code_1_not_a_traceback(tables, tmp_path):
+    result = call("grid", tables / "samples.csv", "--out", tmp_path / "survey.tif")
+    assert result.returncode == 1
+    assert "crs=None" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_option_is_exit_code_2(tables):
+    result = call("grid", tables / "samples.csv", "--outt", "x.tif")
+    assert result.returncode == 2
+    assert "--out" in result.stderr
+
+
+def test_unknown_keys_of_the_toml_are_said_with_the_right_one(tmp_path):
+    (tmp_path / "s.toml").write_text('[samples]\npath = "s"\n[deposits]\npath = "d"\n[window]\nsize = 3\n')
+    result = call("run", "s.toml", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "window is no key of this section; did you mean 'windows'?" in result.stderr
+
+
+def test_ctrl_c_is_exit_code_130_and_leaves_no_part_of_a_file(tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        "from geoprospect.cli import main; main()",
+        "demo",
+        "--out",
+        str(tmp_path / "demo"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    survey = tmp_path / "demo" / "survey.tif"
+    for _ in range(600):
+        if survey.exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "demo").rglob(".*"))
+
+
+def test_every_command_explains_itself():
+    listed = call("--help").stdout
+    for command in ("demo", "run", "grid", "screen", "train", "predict", "targets"):
+        assert command in listed
+        assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0
+    assert call("--version").stdout.strip().endswith(gp.__version__)

@@ -1,0 +1,121 @@
+"""One TOML file, one schema."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import geoprospect as gp
+from geoprospect import config as schema
+from geoprospect.errors import InputError, MissingFileError
+
+LEAST = '[samples]\npath = "samples.csv"\n[deposits]\npath = "deposits.geojson"\n'
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write_and_load(text):
+        path = tmp_path / "survey.toml"
+        path.write_text(text, encoding="utf-8")
+        return gp.load_config(path)
+
+    return write_and_load
+
+
+def test_two_paths_are_enough(load, tmp_path):
+    config = load(LEAST)
+    assert config.samples.path == str(tmp_path / "samples.csv")
+    assert config.deposits.path == str(tmp_path / "deposits.geojson")
+    assert config.training.epochs == 120
+
+
+def test_an_absolute_path_stays(load, tmp_path):
+    assert load(LEAST.replace("samples.csv", "/data/s.csv")).samples.path == "/data/s.csv"
+
+
+def test_environment_variables_in_paths_are_filled_in(load, monkeypatch):
+    monkeypatch.setenv("SURVEYS", "/surveys")
+    assert load(LEAST.replace("samples.csv", "$SURVEYS/s.csv")).samples.path == "/surveys/s.csv"
+    assert load(LEAST.replace("samples.csv", "${SURVEYS}/s.csv")).samples.path == "/surveys/s.csv"
+
+
+def test_a_variable_that_is_not_set_is_named_with_the_cure(load, monkeypatch):
+    monkeypatch.delenv("SURVEYS", raising=False)
+    with pytest.raises(InputError, match=r"the environment variable SURVEYS is not set; set it, for example export"):
+        load(LEAST.replace("samples.csv", "$SURVEYS/s.csv"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("[training]\nepoch = 3", "training.epoch is no key of this section; did you mean 'epochs'?"),
+        ("[trainig]\nepochs = 3", "trainig is no key of this section; did you mean 'training'?"),
+        ("[grid]\nzzz = 1", "grid.zzz is no key of this section; there are shape, resolution, crs, pad"),
+        ("[[bands]]\npath = 'a.tif'\nnam = 'a'", "bands.0.nam is no key of this section; did you mean 'name'?"),
+        ("[training]\nepochs = 0", "training.epochs = 0: input should be greater than or equal to 1"),
+        ("[training]\nnetwork = 'vgg'", "training.network = 'vgg': input should be 'resnet50'"),
+        ("[windows]\nsize = 2.5", "windows.size = 2.5:"),
+    ],
+)
+def test_what_is_wrong_is_named_and_the_right_key_suggested(load, more, message):
+    with pytest.raises(InputError) as caught:
+        load(f"{LEAST}{more}\n")
+    assert f"survey.toml: {message}" in str(caught.value)
+
+
+def test_every_fault_is_reported_at_once(load):
+    with pytest.raises(InputError) as caught:
+        load(LEAST + "[training]\nepoch = 3\nbatch = 1\n")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_missing_section_a_duplicate_key_and_broken_toml_are_errors(load):
+    with pytest.raises(InputError, match="deposits is missing"):
+        load('[samples]\npath = "s.csv"\n')
+    with pytest.raises(InputError, match="no valid TOML"):
+        load(LEAST + "[grid]\npad = 1\npad = 2\n")
+    with pytest.raises(InputError, match="no valid TOML"):
+        load("samples = [")
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(MissingFileError, match="no such file"):
+        gp.load_config(tmp_path / "none.toml")
+
+
+def test_the_shipped_example_is_valid(monkeypatch):
+    monkeypatch.setenv("GEOPROSPECT_DATA", "/data")
+    config = gp.load_config(Path(__file__).parents[1] / "examples" / "arabian_shield.toml")
+    assert config.samples.path == "/data/arabian_shield/samples_clean.csv.gz"
+
+
+@pytest.mark.parametrize(
+    ("section", "function", "other"),
+    [
+        (schema.SamplesSection, gp.read_samples, set()),
+        (schema.DepositsSection, gp.read_deposits, set()),
+        (schema.GridSection, gp.Grid.covering, set()),
+        (schema.InterpolationSection, gp.interpolate, set()),
+        (schema.BandsSection, gp.read_bands, {"path", "name"}),
+        (schema.ScreeningSection, gp.screen, set()),
+        (schema.WindowsSection, gp.sample_windows, set()),
+        (schema.TrainingSection, gp.train, set()),
+        (schema.ValidationSection, gp.cross_validate, set()),
+        (schema.PredictionSection, gp.predict, {"cells"}),
+        (schema.TargetsSection, gp.delineate, set()),
+    ],
+)
+def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, function, other):
+    parameters = inspect.signature(function).parameters
+    for name, field in section.model_fields.items():
+        if name not in other:
+            assert name in parameters
+            if not field.is_required():
+                assert field.default == parameters[name].default
+
+
+def test_the_lines_in_the_readme_are_a_valid_configuration(load):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    config = load(readme.split("```toml\n")[1].split("```")[0])
+    assert config.windows.size == 32
+    assert config.samples.missing == (-9999,)

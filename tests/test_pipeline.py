@@ -1,0 +1,128 @@
+"""The whole way, on the synthetic survey and on files."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+
+import geoprospect as gp
+from geoprospect import pipeline
+from geoprospect.errors import GeoprospectError, OutputError
+
+SMALL = {
+    "grid": {"shape": (96, 96)},
+    "windows": {"size": 16, "crop": 14, "n_ore": 60, "n_barren": 60},
+    "training": {"network": "resnet18", "epochs": 1},
+    "validation": {"folds": 2},
+    "prediction": {"stride": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Write a small synthetic survey as a user would have it: degrees in a CSV, deposits in a GeoJSON."""
+    folder = tmp_path_factory.mktemp("tables")
+    area = gp.synthetic.make_survey(shape=(96, 96), n_samples=900, rng=3)
+    degrees = area.samples.to_crs("EPSG:4326")
+    units = [unit.replace("%", "pct") for unit in degrees.units]
+    frame = pd.DataFrame(degrees.values, columns=[f"{e}_{u}" for e, u in zip(degrees.elements, units, strict=True)])
+    frame.insert(0, "lon", degrees.points[:, 0])
+    frame.insert(1, "lat", degrees.points[:, 1])
+    frame.to_csv(folder / "samples.csv", index=False)
+    area.deposits.to_crs("EPSG:4326").to_file(folder / "deposits.geojson")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(tables, tmp_path_factory):
+    config = gp.Config(
+        samples={"path": str(tables / "samples.csv"), "crs": "EPSG:4326", "elements": ("Cu", "Au", "Ag", "Pb")},
+        deposits={"path": str(tables / "deposits.geojson")},
+        **SMALL,
+    )
+    return gp.run(config, tmp_path_factory.mktemp("out") / "results", device="cpu")
+
+
+def test_a_run_leaves_every_file_that_it_names(done):
+    names = {str(path.relative_to(done.folder)) for path in done.folder.rglob("*") if path.is_file()}
+    expected = {"survey.tif", "prospectivity.tif", "ranking.csv", "targets.gpkg", "scores.json", "model/model.json",
+                "model/manifest.json", "model/network-0.safetensors"}  # fmt: skip
+    figures = {f"figures/{name}.png" for name in ("z_auc", "roc", "windows", "folds", "training", "prospectivity",
+                                                  "confusion_paper_protocol")}  # fmt: skip
+    assert expected | figures <= names
+    assert {name for name in names if name.startswith("figures/element_")}
+    assert not [name for name in names if name.startswith(".") or "staged" in name]
+
+
+def test_the_map_on_disk_is_the_map_in_memory(done):
+    with rasterio.open(done.folder / "prospectivity.tif") as source:
+        assert source.descriptions[0] == "probability"
+        np.testing.assert_array_equal(source.read(1), done.result.probability.values)
+        assert source.transform.almost_equals(gp.Grid.of(done.result).transform)
+
+
+def test_the_saved_model_draws_the_same_map(done):
+    model = gp.ProspectivityModel.load(done.folder / "model")
+    again = gp.predict(model, gp.read_survey(done.folder / "survey.tif"), stride=8, device="cpu")
+    np.testing.assert_array_equal(again.probability.values, done.result.probability.values)
+
+
+def test_the_scores_put_the_honest_ones_first_and_name_the_others(done):
+    scores = json.loads((done.folder / "scores.json").read_text())
+    keys = list(scores)
+    assert keys.index("spatially_separated") < keys.index("paper_protocol")
+    assert "trained on" in scores["paper_protocol"]["what"]
+    methods = {row["method"]: row for row in scores["spatially_separated"]["methods"]}
+    assert {"resnet18", "best element", "logistic regression", "random forest"} == set(methods)
+    assert methods["resnet18"]["auc"] == pytest.approx(done.scores.table.loc["resnet18", "auc"])
+    assert scores["paper_protocol"]["tp"] == done.paper_protocol.tp
+    assert scores["calibrated"] is False
+
+
+def test_the_layers_hold_targets_cells_and_deposits(done):
+    path = done.folder / "targets.gpkg"
+    assert len(gpd.read_file(path, layer="targets")) == len(done.targets)
+    assert gpd.read_file(path, layer="cells")["cell"].tolist() == list(range(1, 37))
+    assert len(gpd.read_file(path, layer="deposits")) == 40
+
+
+def test_same_files_same_seed_same_bytes(done, tables, tmp_path):
+    config = gp.Config(
+        samples={"path": str(tables / "samples.csv"), "crs": "EPSG:4326", "elements": ("Cu", "Au", "Ag", "Pb")},
+        deposits={"path": str(tables / "deposits.geojson")},
+        **SMALL,
+    )
+    again = gp.run(config, tmp_path / "again", device="cpu")
+    for name in ("survey.tif", "prospectivity.tif", "ranking.csv", "scores.json", "model/network-0.safetensors"):
+        assert (again.folder / name).read_bytes() == (done.folder / name).read_bytes(), name
+
+
+def test_no_screening_keeps_every_band_and_other_evidence_joins(tables, tmp_path):
+    grid = gp.Grid.covering(gp.read_samples(tables / "samples.csv", crs=4326), shape=(96, 96))
+    rng = np.random.default_rng(0)
+    gp.write_geotiff(grid.dataset({"m": rng.normal(size=(96, 96))}), tmp_path / "magnetics.tif")
+    config = gp.Config(
+        samples={"path": str(tables / "samples.csv"), "crs": "EPSG:4326", "elements": ("Cu",)},
+        deposits={"path": str(tables / "deposits.geojson")},
+        bands=[{"path": str(tmp_path / "magnetics.tif")}],
+        screening={"rule": "none"},
+        **SMALL,
+    )
+    assert gp.run(config, tmp_path / "out", device="cpu").model.bands == ("Cu", "magnetics")
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(pipeline, "make_survey", lambda **_: pytest.fail("computed first"))
+    with pytest.raises(OutputError, match="out="):
+        pipeline.demo(tmp_path / "file" / "out")
+
+
+def test_a_fault_in_the_input_leaves_no_results(tables, tmp_path):
+    config = gp.Config(samples={"path": str(tables / "samples.csv")}, deposits={"path": "none.geojson"})
+    with pytest.raises(GeoprospectError, match="crs=None"):
+        gp.run(config, tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
