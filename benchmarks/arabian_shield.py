@@ -27,6 +27,7 @@ for method, row in done.scores.table.iterrows():
     print(f"| {method} | {row['auc']:.2f} | {row['low']:.2f} – {row['high']:.2f} |")
 paper = done.paper_protocol
 print(
-    f"\npaper's protocol: rank AUC {paper.rank_auc:.2f}, accuracy {paper.accuracy:.2f} (all barren {paper.accuracy_barren:.2f})"
+    f"\npaper's protocol: rank AUC {paper.rank_auc:.2f}, accuracy {paper.accuracy:.2f} "
+    f"(all barren {paper.accuracy_barren:.2f})"
 )
 print(done.scores.folds.drop(columns="bands").round(3).to_string())

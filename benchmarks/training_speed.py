@@ -1,7 +1,7 @@
 """Windows per second in training and prediction, and how much of the time the network itself takes.
 
-The feed efficiency is the time of the same steps on one batch that already lies on the device, over the time with windows
-cut, flipped and cropped out of the survey.
+The feed efficiency is the time of the same steps on one batch that already lies on the device, over the time with
+windows cut, flipped and cropped out of the survey.
 
     python benchmarks/training_speed.py [cpu|cuda]
 """
@@ -60,7 +60,8 @@ resident = seconds(lambda: step(network, optimizer, fixed, truth))
 fed = seconds(lambda: step(network, optimizer, cut(), truth))
 where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
 print(
-    f"geoprospect {gp.__version__}, torch {torch.__version__}, {where}; {name}, {BANDS} bands, {size} cells, batch {batch}\n"
+    f"geoprospect {gp.__version__}, torch {torch.__version__}, {where}; {name}, "
+    f"{BANDS} bands, {size} cells, batch {batch}\n"
 )
 print("| what | ms a step | windows/s |\n|---|---|---|")
 print(f"| training, one resident batch | {1000 * resident:.1f} | {batch / resident:.0f} |")
@@ -78,5 +79,6 @@ start = time.perf_counter()
 result = gp.predict(model, survey, stride=size // 7, device=device.type)
 elapsed = time.perf_counter() - start
 print(
-    f"predict, stride {size // 7}: {result.probability.size} windows in {elapsed:.1f} s, {result.probability.size / elapsed:.0f}/s"
+    f"predict, stride {size // 7}: {result.probability.size} windows in {elapsed:.1f} s, "
+    f"{result.probability.size / elapsed:.0f}/s"
 )

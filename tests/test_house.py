@@ -30,7 +30,7 @@ FLOORS = [
     ["calibration", "model"],
     ["training", "inference"],
     ["validation", "explain", "transfer"],
-    ["plotting", "styles", "catalog", "report"],
+    ["maps", "plotting", "styles", "catalog", "report"],
     ["config", "pipeline"],
     ["cli"],
 ]
@@ -56,7 +56,7 @@ HOMES = {
     "rasterio.features": {"rasters", "targets"},
     "dask": {"interpolation", "rasters", "inference"},
     "distributed": {"interpolation", "rasters", "inference"},
-    "matplotlib": {"plotting", "report"},
+    "matplotlib": {"maps", "plotting", "report"},
 }
 FORBIDDEN = {"pickle", "cPickle", "joblib", "shelve", "dill", "cloudpickle", "marshal"}
 HEAVY = ("torch", "torchvision", "sklearn", "dask", "matplotlib", "numba")
