@@ -15,10 +15,10 @@ demo: $(READY)  ## the whole way on the embedded synthetic survey, into demo/
 	$(BIN)/geoprospect demo --out demo
 
 test: $(READY)  ## what the CI runs
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow'
 
 test-all: $(READY)  ## what is too long for the CI, too
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

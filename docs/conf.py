@@ -29,7 +29,7 @@ default_role = "py:obj"
 autodoc_typehints = "none"  # the docstrings say what goes in and comes out, in words
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the template lists them
-numpydoc_xref_param_type = False
+numpydoc_xref_param_type = False  # its links to Python and NumPy need their inventories from the net
 
 # What would make a browser load from another host; a plain link does not.
 _REMOTE = re.compile(
@@ -58,6 +58,12 @@ def link_public_name(app, env, node, contnode):
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, contnode)
 
 
+def shorten_signature(app, what, name, obj, options, signature, returns):
+    """Show a whole section as a default value of `Config` by three dots."""
+    return (re.sub(r"\w+Section\([^()]*\)", "…", signature), returns) if signature else None
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("build-finished", refuse_other_hosts)
     app.connect("missing-reference", link_public_name)

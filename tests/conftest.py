@@ -4,6 +4,9 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+# Several test processes share the cores: more threads than cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
     balanced_accuracy_score,
@@ -156,6 +156,7 @@ def test_the_best_network_of_table_2_would_not_pass_the_papers_own_screen():
     assert gp.z_auc(resnet.balanced_accuracy, 102, 104)[1] == pytest.approx(1.6, abs=0.05)
 
 
+@settings(max_examples=40)
 @given(pairs=labelled, threshold=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
 def test_the_scores_are_those_of_scikit_learn(pairs, threshold):
     labels, values = np.array([int(a) for a, _ in pairs]), np.array([b for _, b in pairs])

@@ -2,6 +2,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  (registers .rio)
 from scipy.spatial import cKDTree
 from scipy.stats import skew
 from sklearn.metrics import roc_auc_score

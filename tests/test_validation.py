@@ -149,6 +149,18 @@ def test_clusters_of_deposits_are_the_regions_from_west_to_east() -> None:
     assert np.array_equal(np.sort(np.concatenate([test for _, test in split])), np.arange(len(WINDOWS)))
 
 
+def test_an_ore_window_goes_with_its_deposit_though_one_of_another_region_is_nearer_to_its_middle() -> None:
+    """A chain of deposits that is cut in two; windows to both sides of each reach over to the next."""
+    places = [(30, col) for col in range(7, 53, 5)] + [(8, 52)]
+    ore = [(row - 3, col - shift, i) for i, (row, col) in enumerate(places) for shift in (0, 5)]
+    windows = windows_at(ore, [(50, 4), (50, 14), (50, 44), (50, 54)], places)
+    split = gp.spatial_folds(windows, folds=2)
+    tested = [set(windows.deposits[test].tolist()) - {-1} for _, test in split]
+    assert all(len(deposits) > 2 for deposits in tested)
+    assert tested[0] | tested[1] == set(range(len(places)))
+    assert not tested[0] & tested[1]
+
+
 def test_what_neither_trains_nor_tests_touches_the_test_ground() -> None:
     windows = cut(size=12, crop=10)
     boxes, dropped = windows.footprints().geometry.to_numpy(), 0

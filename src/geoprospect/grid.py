@@ -167,6 +167,15 @@ class Grid:
     def of(cls, data: xr.Dataset | xr.DataArray) -> Self:
         """Return the grid of georeferenced data with dims (y, x).
 
+        Parameters
+        ----------
+        data : xarray.Dataset or xarray.DataArray
+            With a CF grid mapping, as rioxarray and this library write it.
+
+        Returns
+        -------
+        Grid
+
         Raises
         ------
         InputError
@@ -250,6 +259,16 @@ class Grid:
         """Return the row and column of the cells that hold the points; outside the grid too.
 
         A point on the line between two cells belongs to the southern or eastern one.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Coordinates in the CRS of the grid, finite.
+
+        Returns
+        -------
+        row, col : ndarray of int
+            Negative, or beyond `shape`, outside the grid.
         """
         t = self.transform
         row = np.floor((np.asarray(y, dtype=np.float64) - t.f) / t.e)
@@ -260,7 +279,17 @@ class Grid:
         return row.astype(np.int64), col.astype(np.int64)
 
     def contains(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
-        """Return which points lie in a cell of the grid; one without finite coordinates does not."""
+        """Return which points lie in a cell of the grid; one without finite coordinates does not.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Coordinates in the CRS of the grid.
+
+        Returns
+        -------
+        ndarray of bool
+        """
         t = self.transform
         row = np.floor((np.asarray(y, dtype=np.float64) - t.f) / t.e)
         col = np.floor((np.asarray(x, dtype=np.float64) - t.c) / t.a)
@@ -268,7 +297,22 @@ class Grid:
         return inside
 
     def points(self, geometry: gpd.GeoSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return x and y of point geometries in the CRS of the grid; both must be finite."""
+        """Return the coordinates of point geometries in the CRS of the grid.
+
+        Parameters
+        ----------
+        geometry : GeoSeries
+            Points with a CRS.
+
+        Returns
+        -------
+        x, y : ndarray of float
+
+        Raises
+        ------
+        CRSError
+            When they carry no CRS, or have no place in that of the grid.
+        """
         moved = _to_crs(geometry, self.crs)
         return moved.x.to_numpy(), moved.y.to_numpy()
 
@@ -310,7 +354,19 @@ class Grid:
         return gpd.GeoDataFrame(frame, geometry=self.boxes(row, col, height, width), crs=self.crs)
 
     def boxes(self, row: ArrayLike, col: ArrayLike, height: ArrayLike, width: ArrayLike) -> NDArray[np.object_]:
-        """Return the rectangles of blocks of cells given by north-west cell and size, as polygons."""
+        """Return the rectangles of blocks of cells as polygons.
+
+        Parameters
+        ----------
+        row, col : array_like of int
+            North-west cell of each block.
+        height, width : array_like of int
+            Size of each block in cells.
+
+        Returns
+        -------
+        ndarray of shapely.Polygon
+        """
         row, col = np.asarray(row, dtype=np.float64), np.asarray(col, dtype=np.float64)
         t = self.transform
         left, top = t.c + t.a * col, t.f + t.e * row
@@ -323,6 +379,20 @@ class Grid:
 
         Each output cell is `stride` cells wide and lies about the centre of its window:
         ``T · translation(window/2 - stride/2, window/2 - stride/2) · scale(stride)``.
+
+        Parameters
+        ----------
+        window, stride : int
+            In cells of this grid.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        InputError
+            When the window is larger than the grid.
         """
         window, stride = check_int("window", window), check_int("stride", stride)
         if window > min(self.shape):

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_int, check_number, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import gather
-from geoprospect.errors import DeviceError, InputError
+from geoprospect.errors import DeviceError, DivergenceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel
 from geoprospect.windows import Windows
@@ -232,8 +232,13 @@ def _predict_places(
                 each[i, wanted] = _ore(network.to(target), stack, rows[wanted], cols[wanted], model.crop, bar)
             finally:
                 network.cpu()
+            if not np.isfinite(each[i, wanted]).all():
+                raise DivergenceError(
+                    f"model: network {i} gives values that are not finite; it was ruined in training; train again with "
+                    "a smaller lr or a larger batch"
+                )
     spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(rows.size, dtype=np.float32)
-    return each.mean(axis=0), spread, share.astype(np.float32)
+    return each.mean(axis=0), spread, share
 
 
 def _ore(
@@ -267,11 +272,10 @@ def _ore(
 
 def _share_valid(
     valid: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return the share of cells with data in the crop at each place, from a summed table."""
     total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
     np.cumsum(np.cumsum(valid, axis=0), axis=1, out=total[1:, 1:])
     bottom, right = rows + crop, cols + crop
     count = total[bottom, right] - total[rows, right] - total[bottom, cols] + total[rows, cols]
-    share: NDArray[np.float64] = count / crop**2  # float32 would put 7 of 10 below a min_valid of 0.7
-    return share
+    return (count / crop**2).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import xarray as xr
@@ -75,6 +76,8 @@ def interpolate(
     >>> gp.interpolate(samples, grid)["Cu"].values
     array([[10., 20., 30.]], dtype=float32)
     """
+    with contextlib.suppress(ImportError):
+        import rioxarray  # noqa: F401  (so that the survey has .rio; where rasterio is absent it has not)
     check_choice("method", method, ("idw",))
     k, power = check_int("k", k), check_number("power", power, above=0)
     reach = math.inf if radius is None else check_number("radius", radius, above=0)

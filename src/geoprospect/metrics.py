@@ -149,7 +149,20 @@ class Evaluation:
 
     @classmethod
     def of(cls, labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> Self:
-        """Count true labels (1 ore, 0 barren) against scores cut at `threshold`."""
+        """Count true labels against scores cut at `threshold`.
+
+        Parameters
+        ----------
+        labels : array_like of shape (n,)
+            1 ore, 0 barren.
+        scores : array_like of shape (n,)
+            Finite numbers; from `threshold` on a cell is called ore.
+        threshold : float, default 0.5
+
+        Returns
+        -------
+        Evaluation
+        """
         ore, values = _labels_and_scores(labels, scores)
         # Compared as they came: 0.7 in float32 lies below 0.7 in float64.
         called = np.asarray(scores) >= check_number("threshold", threshold)

@@ -176,18 +176,17 @@ def make_survey(
     missing: float = 0.015,
     rng: int | np.random.Generator | None = 0,
 ) -> SyntheticSurvey:
-    """Make a geochemical survey with deposits, shaped like that of Gao et al. [1]_.
+    """Make a geochemical survey with deposits whose truth is known.
 
-    On a fractal terrain with its drainage, stream sediments are sampled in channels, one in
-    each block of some 484 m. The logarithm of a concentration is the sum of regional factors shared
-    between elements, a field of the element's own and noise of the single sample; what comes
-    from the rocks is averaged over the ground upstream, nearer ground weighing more. Ore
-    bodies are drawn from an ore potential that depends on neither terrain nor background.
-    Around and downstream of them the carriers are enriched.
-
-    No draw depends on `signal`: surveys that differ in it alone share places, deposits,
-    background, noise and gaps, byte for byte. Likewise the deposits depend on neither `shape`
-    nor `n_samples`.
+    It is shaped like that of Gao et al. [1]_. On a fractal terrain with its drainage, stream
+    sediments are sampled in channels, one in each block of some 484 m. The logarithm of a
+    concentration is the sum of regional factors shared between elements, a field of the
+    element's own and noise of the single sample; what comes from the rocks is averaged over the
+    ground upstream, nearer ground weighing more. Ore bodies are drawn from an ore potential
+    that depends on neither terrain nor background. Around and downstream of them the carriers
+    are enriched. No draw depends on `signal`: surveys that differ in it alone share places,
+    deposits, background, noise and gaps, byte for byte. Likewise the deposits depend on neither
+    `shape` nor `n_samples`.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -58,7 +59,7 @@ def train(
     epochs : int, default 120
         How often every window is seen.
     batch : int, default 32
-        Windows per step.
+        Windows per step, at most; an epoch is cut into steps of nearly one size.
     lr, momentum, weight_decay : float
         Of the gradient descent.
     n_models : int, default 1
@@ -197,14 +198,13 @@ def _seed_dropout(seed: int, device: torch.device) -> None:
 
 
 def _batches(order: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
-    """Cut an order into batches; a last one of a single window joins the one before it.
+    """Cut an order into batches of nearly one size, at most `batch`.
 
-    Batch normalisation has no variance over one window.
+    Over a remainder of a few windows the batch normalisation divides by next to nothing, and a single
+    step can ruin the weights.
     """
-    cuts = list(range(batch, len(order), batch))
-    if cuts and len(order) - cuts[-1] == 1:
-        cuts.pop()
-    return np.split(order, cuts)
+    parts = min(math.ceil(len(order) / batch), len(order) // 2)  # never of a single window, which has no variance
+    return np.array_split(order, max(parts, 1))
 
 
 def _check_ground(windows: Windows, survey: xr.Dataset) -> tuple[str, ...]:

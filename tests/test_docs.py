@@ -1,0 +1,208 @@
+"""The documentation cannot go stale: its tables are those of the code, its Python runs, its links lead somewhere."""
+
+import doctest
+import json
+import logging
+import re
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+import torch
+from pydantic import BaseModel
+from test_house import FLOORS
+
+import geoprospect as gp
+from geoprospect import cli, config, errors, plotting, synthetic
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def page(name):
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def fences(text):
+    """Return (language, text) of every fenced block, its indentation taken away."""
+    return [
+        (language, re.sub(rf"^{indent}", "", body, flags=re.MULTILINE))
+        for indent, language, body in FENCE.findall(text)
+    ]
+
+
+def sections(text):
+    """Return the text below each second-level heading."""
+    parts = re.split(r"^## (.+)\n", FENCE.sub("", text), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def table_rows(text):
+    """Return the cells of every table row below a header, Markdown kept."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rules = {at for at, row in enumerate(rows) if set("".join(row)) <= set("-: ")}
+    return [row for at, row in enumerate(rows) if at not in rules and at + 1 not in rules]
+
+
+def keys_and_defaults(text):
+    return {row[0].strip("`"): row[1].strip("`") for row in table_rows(text)}
+
+
+# -- Python in the pages -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def same_log_level():
+    """Set back what a page may set."""
+    log = logging.getLogger("geoprospect")
+    level = log.level
+    yield
+    log.setLevel(level)
+
+
+@pytest.fixture
+def one_thread():
+    """Keep torch to one thread: on a busy machine several wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("one_thread", "same_log_level")
+def test_the_python_of_a_page_does_what_it_says(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = [body for language, body in fences(path.read_text(encoding="utf-8")) if language == "python"]
+    assert [body for body in blocks if not body.startswith(">>>")] == [], "Python in a page runs, with its output"
+    if not blocks:
+        return
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, path.stem, str(path), 0)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    said = []
+    runner.run(test, out=said.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(said)
+
+
+def test_an_example_that_went_stale_is_seen():
+    (block,) = fences("text\n\n  ```python\n  >>> 1 + 1\n  3\n  ```\n")
+    test = doctest.DocTestParser().get_doctest(block[1], {}, "stale", None, 0)
+    assert doctest.DocTestRunner().run(test, out=lambda text: None).failed == 1
+
+
+# -- tables that have a twin in the code -------------------------------------------------------
+
+
+def test_the_floors_are_those_that_the_house_is_built_on():
+    rows = table_rows(sections(page("conventions.md"))["Which module imports which"])
+    assert [int(row[0]) for row in rows] == list(range(len(FLOORS)))
+    assert [re.findall(r"`(\w+)`", row[1]) for row in rows] == FLOORS
+
+
+def section_model(annotation):
+    """Return the section that a field holds, alone or several times, if it holds one."""
+    models = [
+        one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, BaseModel)
+    ]
+    return models[0] if models else None
+
+
+CONFIG_SECTIONS = {
+    name: model for name, field in config.Config.model_fields.items() if (model := section_model(field.annotation))
+}
+
+
+def as_toml(field):
+    if field.is_required():
+        return "*needed*"
+    return "–" if field.default is None else json.dumps(field.default)
+
+
+def test_every_section_of_the_configuration_has_its_table():
+    assert set(sections(page("config.md"))) == {"Top level", "In Python", *CONFIG_SECTIONS}
+    top = {key: as_toml(f) for key, f in config.Config.model_fields.items() if key not in CONFIG_SECTIONS}
+    assert keys_and_defaults(sections(page("config.md"))["Top level"]) == top
+
+
+@pytest.mark.parametrize("name", CONFIG_SECTIONS)
+def test_the_keys_of_a_section_and_their_defaults_are_those_of_the_configuration(name):
+    known = {key: as_toml(field) for key, field in CONFIG_SECTIONS[name].model_fields.items()}
+    assert keys_and_defaults(sections(page("config.md"))[name]) == known
+
+
+def test_the_configuration_that_is_shown_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOPROSPECT_DATA", str(tmp_path))
+    for name in ("config.md", "index.md"):
+        (text,) = [body for language, body in fences(page(name)) if language == "toml"]
+        (tmp_path / "survey.toml").write_text(text, encoding="utf-8")
+        assert gp.load_config(tmp_path / "survey.toml").samples.crs == "EPSG:4326"
+
+
+def shown_default(parameter):
+    if parameter.required:
+        return "*needed*"
+    default = parameter.get_default(click.Context(cli.cli), call=False)
+    return str(default) if isinstance(default, (str, int, float, Path)) else "–"
+
+
+def test_every_command_has_its_section():
+    assert set(sections(page("cli.md"))) == {f"geoprospect {name}" for name in cli.cli.commands}
+    assert all(option in page("cli.md") for one in cli.cli.params for option in one.opts)
+
+
+@pytest.mark.parametrize("name", cli.cli.commands)
+def test_the_options_of_a_command_and_their_defaults_are_those_of_the_command_line(name):
+    known = {
+        one.name.upper() if isinstance(one, click.Argument) else one.opts[0]: shown_default(one)
+        for one in cli.cli.commands[name].params
+    }
+    assert keys_and_defaults(sections(page("cli.md"))[f"geoprospect {name}"]) == known
+
+
+def test_the_commands_that_are_shown_exist():
+    for path in PAGES:
+        for command in re.findall(r"^geoprospect (\S+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            assert command in cli.cli.commands, path.name
+
+
+# -- the reference -----------------------------------------------------------------------------
+
+
+def functions_and_classes(module):
+    """Return the public names that a module defines; its protocols are for type checkers."""
+    own = [
+        name
+        for name, one in vars(module).items()
+        if getattr(one, "__module__", "") == module.__name__ and callable(one)
+    ]
+    return {name for name in own if not name.startswith(("_", "Has"))}
+
+
+def test_the_reference_has_every_public_name_once():
+    entries = re.findall(r"^   ([\w.]+)$", page("api.md"), flags=re.MULTILINE)
+    assert len(entries) == len(set(entries))
+    assert "`gp.__version__`" in page("api.md")
+    submodules = {
+        f"{module.__name__.split('.')[1]}.{name}"
+        for module in (plotting, synthetic, errors)
+        for name in functions_and_classes(module)
+    }
+    unlisted = {"synthetic.Floats"}
+    assert set(entries) == (set(gp.__all__) - {"__version__"}) | submodules - unlisted
+
+
+# -- the pages together ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_links_of_a_page_lead_to_pages(path):
+    for target in re.findall(r"\]\(([^)#\s]+\.md)", path.read_text(encoding="utf-8")):
+        assert (DOCS / target).is_file(), target
+
+
+def test_every_page_is_in_the_table_of_the_front_page():
+    named = {row[0].removeprefix("[](").removesuffix(")") for row in table_rows(sections(page("index.md"))["Pages"])}
+    assert named == {path.name for path in PAGES} - {"index.md"}
