@@ -64,6 +64,7 @@ class InterpolationSection(_Section):
     k: _Positive = 12
     power: Annotated[float, Field(gt=0)] = 2.0
     radius: Annotated[float, Field(gt=0)] | None = None
+    min_samples: _Positive = 1
 
 
 class BandsSection(_Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 
+import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
@@ -13,6 +14,9 @@ from geoprospect._kernels.idw import idw_nearest
 from geoprospect.errors import CRSError, InputError
 from geoprospect.grid import Grid
 from geoprospect.samples import Samples
+
+# Rows that are filled between two steps of the progress bar; whole superblocks of the kernel.
+_ROWS = 512
 
 
 def interpolate(
@@ -23,13 +27,15 @@ def interpolate(
     power: float = 2.0,
     *,
     radius: float | None = None,
+    min_samples: int = 1,
     progress: bool = False,
 ) -> xr.Dataset:
     """Interpolate every element onto the grid by inverse distance weighting.
 
     A cell takes the mean of the `k` nearest samples that have a value of the element,
-    weighted by 1 / distance**power between sample and cell centre [1]_. A sample on a cell
-    centre gives its own value there; samples at one place count with their mean.
+    weighted by 1 / distance**power between sample and cell centre [1]_. Of samples at the same
+    distance the one that stands first in the table is nearer. A sample on a cell centre gives its
+    own value there; where several lie on it, their mean.
 
     Parameters
     ----------
@@ -44,8 +50,10 @@ def interpolate(
     power : float, default 2
         Exponent of the distance, more than 0.
     radius : float, optional
-        Cells with no sample within this distance (CRS units of the grid) are NaN. Default: none
-        is, which carries values far beyond the samples.
+        Samples farther than this (CRS units of the grid) do not count. Default: all do, which
+        carries values far beyond the samples.
+    min_samples : int, default 1
+        Cells with fewer samples that count are NaN.
     progress : bool, default False
         Show a progress bar.
 
@@ -61,6 +69,12 @@ def interpolate(
         When the grid is in degrees, or the samples have no place in its CRS.
     InputError
         When an argument is out of its range, or no sample lies on the grid.
+
+    Notes
+    -----
+    Exact: the error against float64 arithmetic stays below 2e-6 of the weighted mean of absolute
+    values. The bytes do not depend on the number of threads. The first call of a new installation
+    compiles for some seconds; later ones find the result on the disk.
 
     References
     ----------
@@ -80,6 +94,7 @@ def interpolate(
         import rioxarray  # noqa: F401  (so that the survey has .rio; where rasterio is absent it has not)
     check_choice("method", method, ("idw",))
     k, power = check_int("k", k), check_number("power", power, above=0)
+    min_samples = check_int("min_samples", min_samples)
     reach = math.inf if radius is None else check_number("radius", radius, above=0)
     if not grid.crs.is_projected:
         raise CRSError(
@@ -89,9 +104,15 @@ def interpolate(
     moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
     if not grid.contains(*moved.points.T).any():
         raise InputError("samples: none of them lies on the grid; are both CRS right?")
-    patterns = len({column.tobytes() for column in (moved.values == moved.values).T})
-    with tqdm(total=grid.shape[0] * patterns, desc="gridding", unit="row", disable=not progress) as bar:
-        bands = idw_nearest(moved.points, moved.values, grid.x, grid.y, k, power, reach, bar.update)
+    t = grid.transform
+    bands = np.empty((len(samples.elements), *grid.shape), dtype=np.float32)
+    with tqdm(total=grid.shape[0], desc="gridding", unit="row", disable=not progress) as bar:
+        for top in range(0, grid.shape[0], _ROWS):
+            part = bands[:, top : top + _ROWS]
+            idw_nearest(
+                moved.points, moved.values, (t.c, t.f), (t.a, t.e), k, power, part, (top, 0), reach, min_samples
+            )
+            bar.update(part.shape[1])
     return grid.dataset(
         dict(zip(samples.elements, bands, strict=True)),
         {e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)},
