@@ -456,3 +456,16 @@ def test_a_wrong_argument_is_named_and_leaves_no_figure(case: str):
     with pytest.raises(error, match=message):
         call()
     assert not plt.get_fignums()
+
+
+def test_a_map_with_cells_shows_all_of_them_and_says_where_it_has_no_value():
+    survey = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 6400), (64, 64))
+    inner = survey.strided(window=16, stride=4)
+    probability = inner.dataset({"probability": np.full(inner.shape, 0.5)}).probability
+    ax = plotting.probability_map(probability, cells=survey.cells(4, 4))
+    assert ax.get_xlim() == (0, 6400)
+    assert ax.get_ylim() == (0, 6400)
+    left, bottom, right, top = inner.bounds
+    assert tuple(ax.images[0].get_extent()) == (left, right, bottom, top)
+    assert "no data" in labels_of(ax)
+    plt.close(ax.figure)

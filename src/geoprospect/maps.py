@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import shapely
 import xarray as xr
+from affine import Affine
 from matplotlib import patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -79,12 +80,27 @@ def _height(grid: Grid) -> float:
     return (top - bottom) / (right - left) * _aspect(grid)
 
 
-def finish_map(ax: Axes, grid: Grid, handles: Sequence[Artist]) -> Axes:
-    """Set limits, labels and legend, after the layers, which may reach beyond the grid."""
+def frame_of(grid: Grid, layer: gpd.GeoDataFrame | None) -> Grid:
+    """Return the grid, or one cell about it and the layer where that reaches farther."""
+    if layer is None or layer.empty:
+        return grid
+    bounds = np.array([grid.bounds, layer.to_crs(grid.crs).total_bounds])
+    (left, bottom), (right, top) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    if (left, bottom, right, top) == grid.bounds:
+        return grid
+    return Grid(grid.crs, Affine(right - left, 0, left, 0, bottom - top, top), (1, 1))
+
+
+def finish_map(ax: Axes, grid: Grid, handles: Sequence[Artist], gaps: bool = False) -> Axes:
+    """Set limits, labels and legend, after the layers, which may reach beyond the grid.
+
+    With `gaps` some of the map has no data even where no image has a masked cell.
+    """
     left, bottom, right, top = grid.bounds
     ax.set(xlim=(left, right), ylim=(bottom, top), aspect=_aspect(grid))
     # Hatching would shine through a translucent map; there the base shows where data are missing.
-    if any(np.ma.is_masked(image.get_array()) and image.get_alpha() is None for image in ax.images):
+    masked = any(np.ma.is_masked(image.get_array()) for image in ax.images)
+    if (masked or gaps) and all(image.get_alpha() is None for image in ax.images):
         ax.patch.set(**_NO_DATA)
         handles = [*handles, Patch(**_NO_DATA, label="no data")]
     scale, unit = (1000, "km") if grid.unit == "metre" else (1, grid.unit)

@@ -44,6 +44,7 @@ from geoprospect.maps import (
     draw_raster,
     draw_samples,
     finish_map,
+    frame_of,
     legend_below,
     log_ticks,
     new_axes,
@@ -191,12 +192,13 @@ def probability_map(
             "draw other bands with element_map"
         )
     check_layers(grid, deposits=deposits, cells=cells, base=base)
-    ax = new_map(ax, grid)
-    draw_base(ax, base, grid)
+    frame = frame_of(grid, cells)  # the map ends half a window inside the survey, the cells do not
+    ax = new_map(ax, frame)
+    draw_base(ax, base, frame)
     note = "" if probability.attrs.get("calibrated") else " (uncalibrated)"
     draw_raster(ax, grid, (values, Normalize(0, 1), "neither"), "cividis", f"probability of ore{note}", base)
-    handles = [*draw_cells(ax, cells, grid), *draw_deposits(ax, deposits, grid)]
-    return finish_map(ax, grid, handles)
+    handles = [*draw_cells(ax, cells, grid), *draw_deposits(ax, deposits, frame)]
+    return finish_map(ax, frame, handles, gaps=frame.bounds != grid.bounds)
 
 
 def windows_overlay(
