@@ -126,3 +126,34 @@ def test_a_fault_in_the_input_leaves_no_results(tables, tmp_path):
     with pytest.raises(GeoprospectError, match="crs=None"):
         gp.run(config, tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_deposits_too_close_to_validate_still_give_a_map_that_says_so(tables, tmp_path, caplog):
+    deposits = gpd.read_file(tables / "deposits.geojson").iloc[[0]]
+    gpd.GeoDataFrame(deposits).to_file(tmp_path / "one.gpkg")
+    config = gp.Config(
+        samples={"path": str(tables / "samples.csv"), "crs": "EPSG:4326", "elements": ("Cu",)},
+        deposits={"path": str(tmp_path / "one.gpkg")},
+        screening={"rule": "none"},
+        **SMALL,
+    )
+    with pytest.warns(gp.errors.DataWarning, match="only one"):
+        done = gp.run(config, tmp_path / "out", device="cpu")
+    assert done.scores is None
+    assert "NOT VALIDATED" in repr(done)
+    assert "NOT VALIDATED" in caplog.text
+    assert json.loads((done.folder / "scores.json").read_text())["spatially_separated"] == {"what": done.summary}
+    assert done.result.probability.notnull().all()
+
+
+def test_an_element_without_data_is_left_out_and_said(tables, tmp_path, caplog):
+    frame = pd.read_csv(tables / "samples.csv")
+    frame["Te_ppm"], frame["Se_ppm"] = "", 0.5
+    frame.to_csv(tmp_path / "samples.csv", index=False)
+    config = gp.Config(
+        samples={"path": str(tmp_path / "samples.csv"), "crs": "EPSG:4326", "elements": ("Cu", "Te", "Se")},
+        deposits={"path": str(tables / "deposits.geojson")},
+        **SMALL,
+    )
+    assert gp.run(config, tmp_path / "out", device="cpu").model.bands == ("Cu",)
+    assert "left out, because they have no data at the deposits or are constant: Te, Se" in caplog.text

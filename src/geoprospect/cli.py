@@ -227,9 +227,10 @@ def targets(
 def _report(done: Any) -> None:
     """Print the scores, the honest ones first, and where everything is."""
     paper = done.paper_protocol
-    click.echo("\nOn spatially separated ground (training and test share none):")
-    click.echo(done.scores.table.round(3).to_string(na_rep=""))
-    click.echo(done.scores.summary)
+    if done.scores is not None:
+        click.echo("\nOn spatially separated ground (training and test share none):")
+        click.echo(done.scores.table.round(3).to_string(na_rep=""))
+    click.echo(done.summary)
     from geoprospect.pipeline import PAPER_PROTOCOL
 
     click.echo(f"\nBeside it, the {PAPER_PROTOCOL}:")

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import xarray as xr
 from geoprospect._version import __version__
 from geoprospect.catalog import write_layers
 from geoprospect.config import Config
-from geoprospect.errors import InputError, OutputError
+from geoprospect.errors import DataWarning, InputError, OutputError
 from geoprospect.grid import Grid
 from geoprospect.inference import predict, predict_cells
 from geoprospect.interpolation import interpolate
@@ -30,7 +31,7 @@ from geoprospect.screening import screen, screening_points
 from geoprospect.synthetic import make_survey
 from geoprospect.targets import delineate
 from geoprospect.training import train
-from geoprospect.validation import Scores, cross_validate
+from geoprospect.validation import Scores, cross_validate, spatial_folds
 from geoprospect.windows import Windows, sample_windows
 
 log = logging.getLogger("geoprospect")
@@ -38,6 +39,10 @@ log = logging.getLogger("geoprospect")
 PAPER_PROTOCOL = (
     "protocol of Gao et al. (2022): cells of the very ground that the model was trained on; this measures memory, "
     "not what the map is worth elsewhere"
+)
+
+NOT_VALIDATED = (
+    "NOT VALIDATED: the deposits leave no separate ground to test on, so nothing is known of what the map is worth."
 )
 
 # The demo in miniature: the paper's 12 x 12 windows, an eighth of its cells, a smaller network.
@@ -62,8 +67,8 @@ class Run:
         From `screen`.
     model : ProspectivityModel
         Trained on all windows.
-    scores : Scores
-        On spatially separated ground.
+    scores : Scores or None
+        On spatially separated ground; None where the deposits allow none.
     paper_protocol : Evaluation
         On the cells of the ground that was trained on.
     targets, cells : GeoDataFrame
@@ -75,14 +80,14 @@ class Run:
     --------
     >>> import geoprospect as gp
     >>> done = gp.run(gp.load_config("survey.toml"), "results")  # doctest: +SKIP
-    >>> print(done.scores.summary)  # doctest: +SKIP
+    >>> print(done.summary)  # doctest: +SKIP
     """
 
     survey: xr.Dataset
     result: xr.Dataset
     ranking: pd.DataFrame
     model: ProspectivityModel
-    scores: Scores
+    scores: Scores | None
     paper_protocol: Evaluation
     targets: gpd.GeoDataFrame
     cells: gpd.GeoDataFrame
@@ -90,7 +95,12 @@ class Run:
 
     def __repr__(self) -> str:
         """Where it is and what it is worth."""
-        return f"Run({str(self.folder)!r}, {len(self.targets)} targets)\n{self.scores.summary}"
+        return f"Run({str(self.folder)!r}, {len(self.targets)} targets)\n{self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """What the map is worth, in one sentence."""
+        return NOT_VALIDATED if self.scores is None else self.scores.summary
 
 
 def run(config: Config, out: str | os.PathLike[str], *, device: str = "auto", progress: bool = False) -> Run:
@@ -180,13 +190,12 @@ def _prospect(
     write_cog(survey, folder / "survey.tif")
     ranking = screen(survey, deposits, c.screening.alpha, c.seed, rule=_rule(c) or "holm")
     _write_text(folder / "ranking.csv", ranking.to_csv())
+    survey = _with_something_to_say(survey, ranking)
     chosen = survey[_chosen(ranking, survey, c)]
     windows = sample_windows(survey, deposits, rng=c.seed, **c.windows.model_dump())
     log.info("%s", windows)
     training = {**c.training.model_dump(), "device": device, "progress": progress}
-    scores = cross_validate(
-        windows, survey, rng=c.seed, screen=_rule(c), alpha=c.screening.alpha, **c.validation.model_dump(), **training
-    )
+    scores = _validate(windows, survey, c, training)
     model = train(windows, chosen, rng=c.seed, **training)
     model.save(folder / "model")
     result = predict(model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, progress=progress)
@@ -200,6 +209,29 @@ def _prospect(
     _write_text(folder / "scores.json", json.dumps(_as_json(done, c), indent=2, allow_nan=False) + "\n")
     _draw(done, samples, deposits, windows, c)
     return done
+
+
+def _with_something_to_say(survey: xr.Dataset, ranking: pd.DataFrame) -> xr.Dataset:
+    """Return the survey without bands that are empty or the same everywhere; they would leave no valid window."""
+    mute = [str(name) for name in ranking.index[ranking["direction"] == "not scorable"]]
+    if mute:
+        log.warning("left out, because they have no data at the deposits or are constant: %s", ", ".join(mute))
+    if len(mute) == len(ranking):
+        raise InputError("samples: no element has data at the deposits that differ from place to place")
+    return survey.drop_vars(mute)
+
+
+def _validate(windows: Windows, survey: xr.Dataset, c: Config, training: dict[str, Any]) -> Scores | None:
+    """Cross-validate; None, with a warning, where the deposits allow no separate ground."""
+    folds = c.validation.model_dump()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # comes again from the cross-validation
+            spatial_folds(windows, **folds)
+    except InputError as err:
+        log.warning("NOT VALIDATED, the map is only memory: %s", err)
+        return None
+    return cross_validate(windows, survey, rng=c.seed, screen=_rule(c), alpha=c.screening.alpha, **folds, **training)
 
 
 def _rule(c: Config) -> Any:
@@ -243,7 +275,9 @@ def _as_json(done: Run, c: Config) -> dict[str, Any]:
     scores = done.scores
     return {
         "title": c.title,
-        "spatially_separated": {
+        "spatially_separated": {"what": NOT_VALIDATED}
+        if scores is None
+        else {
             "what": f"{scores.separation}; AUC is the rank AUC within folds, averaged; intervals are 95 %",
             "summary": scores.summary,
             "methods": _records(scores.table),
@@ -292,10 +326,9 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
     plotting.save(
         plotting.windows_overlay(windows, done.survey, element=by_rank[0], deposits=deposits), folder / "windows.png"
     )
-    folds: list[tuple[list[int], Any]] = [
-        ([], part["window"].to_numpy()) for _, part in done.scores.windows.groupby("fold")
-    ]
-    plotting.save(plotting.folds_map(windows, folds), folder / "folds.png")
+    if done.scores is not None:
+        folds: list[tuple[list[int], Any]] = [([], part["window"]) for _, part in done.scores.windows.groupby("fold")]
+        plotting.save(plotting.folds_map(windows, folds), folder / "folds.png")
     plotting.save(plotting.training_curves(done.model.history), folder / "training.png")
     plotting.save(
         plotting.probability_map(done.result.probability, deposits=deposits, cells=done.cells),
