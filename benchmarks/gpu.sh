@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole check on a GPU in one command, under 10 minutes. Needs torch, torchvision, numpy, scipy, pandas, xarray,
-# scikit-learn, safetensors, tqdm, geopandas, shapely, pyproj and affine; no rasterio, pyogrio or network.
+# scikit-learn, safetensors, tqdm, geopandas, shapely, pyproj, affine, numba, pytest and hypothesis; no rasterio or pyogrio.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
