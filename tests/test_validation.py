@@ -20,7 +20,7 @@ from torch import nn
 
 import geoprospect as gp
 from geoprospect import training, validation
-from geoprospect.errors import DataWarning, InputError
+from geoprospect.errors import DataWarning, InputError, SeparationError
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (60, 60))
 # Four clusters of two deposits: north-west, south-west, north-east, south-east.
@@ -195,7 +195,7 @@ def test_there_are_no_more_folds_than_clusters_of_deposits(caplog: pytest.LogCap
 
 def test_windows_too_wide_to_part_the_ground_are_an_error_with_the_cure() -> None:
     windows = cut(size=34, crop=30, n_ore=30, n_barren=12)
-    with pytest.warns(DataWarning, match="left out"), pytest.raises(InputError, match="take smaller windows") as caught:
+    with pytest.raises(SeparationError, match="take smaller windows") as caught:
         gp.spatial_folds(windows, folds=4)
     assert "windows 3400 wide around 8 deposits" in str(caught.value)
     assert "folds=4" in str(caught.value)
@@ -213,7 +213,7 @@ def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
 
 def test_one_deposit_cannot_be_validated() -> None:
     windows = windows_at([(3, 3, 0), (4, 2, 0)], [(30, 30), (40, 40)], [(5, 5)])
-    with pytest.warns(DataWarning, match="left out"), pytest.raises(InputError, match="around 1 deposits"):
+    with pytest.raises(SeparationError, match="around 1 deposits"):
         gp.spatial_folds(windows)
 
 

@@ -17,6 +17,10 @@ class CRSError(InputError):
     """A coordinate reference system that is missing, unknown or does not fit."""
 
 
+class SeparationError(InputError):
+    """Deposits or windows that leave no separate ground to test on."""
+
+
 class NameNotFoundError(GeoprospectError, KeyError):
     """A column, band, element or key that is not there."""
 

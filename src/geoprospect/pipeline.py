@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import xarray as xr
 from geoprospect._version import __version__
 from geoprospect.catalog import write_layers
 from geoprospect.config import Config
-from geoprospect.errors import DataWarning, InputError, OutputError
+from geoprospect.errors import InputError, OutputError, SeparationError
 from geoprospect.grid import Grid
 from geoprospect.inference import predict, predict_cells
 from geoprospect.interpolation import interpolate
@@ -31,7 +30,7 @@ from geoprospect.screening import screen, screening_points
 from geoprospect.synthetic import make_survey
 from geoprospect.targets import delineate
 from geoprospect.training import train
-from geoprospect.validation import Scores, cross_validate, spatial_folds
+from geoprospect.validation import Scores, cross_validate
 from geoprospect.windows import Windows, sample_windows
 
 log = logging.getLogger("geoprospect")
@@ -223,15 +222,12 @@ def _with_something_to_say(survey: xr.Dataset, ranking: pd.DataFrame) -> xr.Data
 
 def _validate(windows: Windows, survey: xr.Dataset, c: Config, training: dict[str, Any]) -> Scores | None:
     """Cross-validate; None, with a warning, where the deposits allow no separate ground."""
-    folds = c.validation.model_dump()
+    settings = {**c.validation.model_dump(), **training}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)  # comes again from the cross-validation
-            spatial_folds(windows, **folds)
-    except InputError as err:
+        return cross_validate(windows, survey, rng=c.seed, screen=_rule(c), alpha=c.screening.alpha, **settings)
+    except SeparationError as err:
         log.warning("NOT VALIDATED, the map is only memory: %s", err)
         return None
-    return cross_validate(windows, survey, rng=c.seed, screen=_rule(c), alpha=c.screening.alpha, **folds, **training)
 
 
 def _rule(c: Config) -> Any:

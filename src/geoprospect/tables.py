@@ -63,6 +63,35 @@ def read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np
 
     pandas shifts or drops cells of ragged rows without a word, so rows are counted here.
     """
+    text = _read_text(file, encoding)
+    first_line = _FIRST_LINE.match(text)
+    head = re.sub(r'"[^"]*"', "", first_line[1] if first_line else "")
+    delimiter = max(_DELIMITERS, key=head.count)
+    if delimiter != ",":
+        log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
+    rows = _split_rows(text, delimiter, file)
+    if len(rows) < 2:
+        raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
+    header = [name.strip() for name in rows[0][1]]
+    ragged = [line for line, row in rows[1:] if len(row) != len(header)]
+    if ragged:
+        raise InputError(
+            f"path={str(file)!r}: the header has {len(header)} columns, line {first_rows(ragged)} other "
+            "numbers; look there for a stray delimiter or an unquoted text"
+        )
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"path={str(file)!r}: column {twice[0]!r} stands {header.count(twice[0])} times in the header; "
+            "rename all but one"
+        )
+    frame = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
+    lines = np.array([line for line, _ in rows[1:]], dtype=np.int64)
+    return (_decimal_points(frame, file.name) if delimiter != "," else frame), lines
+
+
+def _read_text(file: Path, encoding: str) -> str:
+    """Return the text of a file, plain or gzipped."""
     try:
         with (
             gzip.open(file, "rt", encoding=encoding, newline="")
@@ -83,15 +112,15 @@ def read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np
     except (OSError, EOFError, zlib.error) as err:
         raise InputError(f"path={str(file)!r}: cannot be read ({err})") from err
     if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
         raise InputError(
-            f"path={str(file)!r}: holds NUL characters in line {text[: text.index(chr(0))].count(chr(10)) + 1}; "
-            "is it text, or is its encoding 'utf-16'?"
+            f"path={str(file)!r}: holds NUL characters in line {line}; is it text, or is its encoding 'utf-16'?"
         )
-    first_line = _FIRST_LINE.match(text)
-    head = re.sub(r'"[^"]*"', "", first_line[1] if first_line else "")
-    delimiter = max(_DELIMITERS, key=head.count)
-    if delimiter != ",":
-        log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
+    return text
+
+
+def _split_rows(text: str, delimiter: str, file: Path) -> list[tuple[int, list[str]]]:
+    """Return the cells of every row that is not blank, and the line that it ends on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 0
@@ -105,24 +134,7 @@ def read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np
             f"path={str(file)!r}: line {line + 1} begins no row of a table ({err}); look for a quote "
             "that is not closed, or not doubled inside a text"
         ) from None
-    if len(rows) < 2:
-        raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
-    header = [name.strip() for name in rows[0][1]]
-    ragged = [line for line, row in rows[1:] if len(row) != len(header)]
-    if ragged:
-        raise InputError(
-            f"path={str(file)!r}: the header has {len(header)} columns, line {first_rows(ragged)} other "
-            "numbers; look there for a stray delimiter or an unquoted text"
-        )
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"path={str(file)!r}: column {twice[0]!r} stands {header.count(twice[0])} times in the header; "
-            "rename all but one"
-        )
-    frame = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
-    lines = np.array([line for line, _ in rows[1:]], dtype=np.int64)
-    return (_decimal_points(frame, file.name) if delimiter != "," else frame), lines
+    return rows
 
 
 def _decimal_points(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geoprospect._checks import check_int, check_number, check_rng
-from geoprospect.errors import DataWarning, InputError
+from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.folds import Fold, clusters, compact_regions, nearest, separated
 from geoprospect.inference import predict_windows
 from geoprospect.metrics import Evaluation, rank_auc
@@ -116,8 +116,8 @@ def spatial_folds(windows: Windows, folds: int = 5, buffer: float = 0.0) -> list
 
     Raises
     ------
-    InputError
-        When fewer than two folds can be made.
+    SeparationError
+        When fewer than two folds can be made. It is an `InputError`.
 
     Examples
     --------
@@ -146,18 +146,18 @@ def spatial_folds(windows: Windows, folds: int = 5, buffer: float = 0.0) -> list
             result.append((fit, test))
         else:
             lacking.append(number + 1)
+    if len(result) < 2:
+        raise SeparationError(
+            f"windows: {len(result)} of {folds} folds can be made: windows {_width(windows):g} wide around "
+            f"{used.size} deposits in {n_clusters} clusters leave no separate ground; take smaller windows, more "
+            f"barren windows, or another number of folds than folds={folds}"
+        )
     if lacking:
         warnings.warn(
             f"folds: {len(lacking)} of {len(lacking) + len(result)} regions are left out, because ore or barren "
             "windows are lacking in their test, or in what is left to train on",
             DataWarning,
             stacklevel=2,
-        )
-    if len(result) < 2:
-        raise InputError(
-            f"windows: {len(result)} of {folds} folds can be made: windows {_width(windows):g} wide around "
-            f"{used.size} deposits in {n_clusters} clusters leave no separate ground; take smaller windows, more "
-            f"barren windows, or another number of folds than folds={folds}"
         )
     return result
 
@@ -213,8 +213,10 @@ def cross_validate(
 
     Raises
     ------
+    SeparationError
+        When too little separate ground is left. It is an `InputError`.
     InputError
-        When too little separate ground is left, or windows and survey do not fit together.
+        When windows and survey do not fit together.
 
     Notes
     -----
