@@ -238,8 +238,8 @@ def test_the_map_is_north_up_with_crs_units_and_names() -> None:
     assert grid.crs == CRS
     assert "uncalibrated" in result["probability"].attrs["long_name"]
     assert {band.attrs["units"] for band in result.data_vars.values()} == {"1"}
-    assert {key: result.attrs[key] for key in ("stride", "window", "n_models", "bands", "seed")} == {
-        "stride": 4, "window": 8, "n_models": 1, "bands": "Cu, Au", "seed": 12,
+    assert {key: result.attrs[key] for key in ("stride", "window", "n_models", "bands", "training_seed")} == {
+        "stride": 4, "window": 8, "n_models": 1, "bands": "Cu, Au", "training_seed": 12,
     }  # fmt: skip
 
 

@@ -233,7 +233,7 @@ def test_cells_carry_their_numbers_and_ore_cells_stand_out():
     assert [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"] == ["2", "6"]
     assert [len(outlines.get_paths()) for outlines in ax.collections[:2]] == [4, 2]
     np.testing.assert_allclose(ax.texts[0].xy, (GRID.bounds[0], GRID.bounds[3]), atol=0.01)
-    assert labels_of(ax) == ["ore cells (2)", "known deposits (1)", "no data"]
+    assert labels_of(ax) == ["cells called ore (2)", "known deposits (1)", "no data, or no window fits"]
     plain = drawn(plotting.probability_map(probability(), cells=GRID.cells(2, 3)))
     assert not [text for text in plain.texts if text.get_fontweight() == "bold"]
 
@@ -467,5 +467,5 @@ def test_a_map_with_cells_shows_all_of_them_and_says_where_it_has_no_value():
     assert ax.get_ylim() == (0, 6400)
     left, bottom, right, top = inner.bounds
     assert tuple(ax.images[0].get_extent()) == (left, right, bottom, top)
-    assert "no data" in labels_of(ax)
+    assert "no data, or no window fits" in labels_of(ax)
     plt.close(ax.figure)

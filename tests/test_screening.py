@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 import geoprospect as gp
-from geoprospect.errors import CRSError, InputError
+from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.screening import _holm, ore_cells
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (50, 60))
@@ -185,6 +185,7 @@ def test_a_survey_with_nothing_to_score_selects_nothing():
     assert not ranking["selected"].any()
 
 
+@pytest.mark.filterwarnings("ignore:deposits. only 3 cells hold one")
 def test_ties_count_one_half():
     survey = GRID.dataset({"Cu": np.tile([0.0, 1.0], (50, 30)), "F": np.tile([[0.0], [1.0]], (25, 60))})
     ranking = gp.screen(survey, mines([(0, 1), (0, 3), (1, 5)]), n_barren=3000)
@@ -216,6 +217,7 @@ def test_deposits_may_lie_in_another_crs():
     pd.testing.assert_frame_equal(gp.screen(survey, deposits.to_crs("EPSG:4326")), gp.screen(survey, deposits))
 
 
+@pytest.mark.filterwarnings("ignore:deposits. 4 lie off the grid")
 def test_deposits_off_the_grid_do_not_count():
     survey, deposits = planted()
     more = pd.concat([deposits, mines([(-5, 3), (70, 3), (3, -1), (3, 60)])], ignore_index=True)
@@ -290,3 +292,14 @@ def test_what_cannot_be_screened_is_refused(change, error, message):
 def test_a_setting_out_of_its_range_is_refused(arguments):
     with pytest.raises(InputError, match=next(iter(arguments))):
         gp.screen(*planted(), **arguments)
+
+
+def test_a_handful_of_deposits_and_those_off_the_grid_are_said():
+    area = gp.synthetic.make_survey(shape=(48, 48), n_samples=400, rng=0)
+    survey = gp.interpolate(area.samples, area.grid)
+    with pytest.warns(DataWarning, match="only 3 cells hold one"):
+        gp.screen(survey, area.deposits.iloc[:3])
+    away = area.deposits.copy()
+    away.loc[:1, "geometry"] = away.geometry[:2].translate(1e6)
+    with pytest.warns(DataWarning, match=r"2 lie off the grid and are left out \(id 1, 2\)"):
+        gp.screen(survey, away)

@@ -15,7 +15,8 @@ from pyproj import Geod
 import geoprospect as gp
 from geoprospect.errors import CRSError, InputError
 
-COLUMNS = ["rank", "area_km2", "mean_probability", "max_probability", "n_deposits", "known", "x", "y", "geometry"]
+COLUMNS = ["rank", "area_km2", "mean_probability", "max_probability", "n_deposits", "known", "distance_km",
+           "x", "y", "geometry"]  # fmt: skip
 NAN = math.nan
 # Cells of 1 km x 2 km, north-west corner at (0, 10 km).
 MAP = [
@@ -184,3 +185,15 @@ def test_what_is_no_map_is_refused():
         gp.delineate(probability(MAP).drop_vars("spatial_ref"))
     with pytest.raises(CRSError, match="deposits: carry no CRS"):
         gp.delineate(probability(MAP), deposits=mines((500, 9000), crs=None))
+
+
+def test_a_deposit_within_half_a_window_of_a_target_makes_it_known():
+    grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 1000), (10, 10))
+    values = np.zeros(grid.shape)
+    values[0, 0] = values[9, 9] = 0.9
+    probability = grid.dataset({"p": values}, {"p": {"window_width": 400.0}}).p
+    deposit = gpd.GeoDataFrame(geometry=gpd.points_from_xy([290], [950]), crs="EPSG:32649")  # 190 m east of the first
+    found = gp.delineate(probability, deposits=deposit).sort_values("x")
+    assert found["known"].tolist() == [True, False]
+    np.testing.assert_allclose(found["distance_km"], [0.19, np.hypot(900 - 290, 950 - 100) / 1000])
+    assert not gp.delineate(probability, deposits=deposit, reach=0)["known"].any()

@@ -129,7 +129,7 @@ def did_you_mean(value: str, options: Iterable[str]) -> str:
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
-def first_rows(rows: Iterable[int], limit: int = 5) -> str:
+def first_rows(rows: Iterable[Any], limit: int = 5) -> str:
     """Return '3, 7, 12 and 4 more' for a message about many rows."""
     listed = list(rows)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""

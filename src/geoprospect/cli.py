@@ -69,7 +69,14 @@ def cli(quiet: bool) -> None:
     log = logging.getLogger("geoprospect")
     log.handlers = [handler]
     log.setLevel(logging.WARNING if quiet else logging.INFO)
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    said: set[str] = set()
+
+    def say_once(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            click.echo(f"warning: {message}", err=True)
+
+    warnings.showwarning = say_once
 
 
 @cli.command()
@@ -206,12 +213,13 @@ def predict(model: Path, survey: Path, stride: int | None, device: str, out: Pat
 @click.option("--threshold", type=float, default=0.5, show_default=True, help="Least probability of a target.")
 @click.option("--min-area", type=float, default=0.0, show_default=True, help="Least area in km².")
 @click.option("--deposits", type=_file, help="Known deposits, to tell new targets from known ground.")
+@click.option("--reach", type=float, help="Distance within which a deposit belongs to a target; take half the window.")
 @_where
 @_deposits_crs
 @_out(".gpkg")
 def targets(
-    prospectivity: Path, threshold: float, min_area: float, deposits: Path | None, where: str | None,
-    deposits_crs: str | None, out: Path,
+    prospectivity: Path, threshold: float, min_area: float, deposits: Path | None, reach: float | None,
+    where: str | None, deposits_crs: str | None, out: Path,
 ) -> None:  # fmt: skip
     """Outline and rank the targets of a probability map."""
     import geoprospect as gp
@@ -220,7 +228,7 @@ def targets(
     result = gp.read_survey(prospectivity)
     check_names("prospectivity", ["probability"], list(map(str, result.data_vars)))
     known = None if deposits is None else gp.read_deposits(deposits, deposits_crs, where)
-    found = gp.delineate(result["probability"], threshold, known, min_area=min_area)
+    found = gp.delineate(result["probability"], threshold, known, min_area=min_area, reach=reach)
     click.echo(f"{gp.write_layers({'targets': found}, out)}: {len(found)} targets")
 
 
@@ -239,7 +247,10 @@ def _report(done: Any) -> None:
         f"{paper.balanced_accuracy:.3f}, macro F1 {paper.macro_f1:.3f}, rank AUC {paper.rank_auc:.3f}"
     )
     new = int((~done.targets["known"]).sum())
-    click.echo(f"\n{len(done.targets)} targets, {new} of them without a known deposit. Probabilities are uncalibrated.")
+    click.echo(
+        f"\n{len(done.targets)} targets, {new} of them with no known deposit within half a window. "
+        "Probabilities are uncalibrated."
+    )
     for name, what in (
         ("survey.tif", "element bands (COG)"), ("prospectivity.tif", "probability of ore (COG)"),
         ("targets.gpkg", "ranked targets, numbered cells, deposits"), ("ranking.csv", "screening of the bands"),

@@ -183,6 +183,11 @@ class Grid:
         CRSError
             When the data carry no CRS.
         """
+        if not isinstance(data, (xr.Dataset, xr.DataArray)):
+            raise InputError(
+                f"data: is a {type(data).__name__}, needs an xarray Dataset; read a file with read_survey(path), or "
+                "make one with interpolate(samples, grid)"
+            )
         absent = [dim for dim in ("y", "x") if dim not in data.sizes]
         if absent:
             raise InputError(

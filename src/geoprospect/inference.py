@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -82,8 +83,12 @@ def predict(
     rows, cols = (a.ravel() * step for a in np.meshgrid(*map(np.arange, grid.shape), indexing="ij"))
     mean, std, share = _predict_places(model, survey, rows, cols, device, min_valid, progress)
     bands = {"probability": mean, "valid": share}
-    attrs = {
-        "probability": {"units": "1", "long_name": "probability of ore (uncalibrated)"},
+    attrs: dict[str, dict[str, Any]] = {
+        "probability": {
+            "units": "1",
+            "long_name": "probability of ore (uncalibrated)",
+            "window_width": model.crop * max(Grid.of(survey).resolution),
+        },
         "valid": {"units": "1", "long_name": "share of the window with data"},
         "std": {"units": "1", "long_name": "standard deviation of the probability over the models"},
     }
@@ -96,7 +101,7 @@ def predict(
         window=model.crop,
         stride=step,
         bands=", ".join(model.bands),
-        seed=model.seed,
+        training_seed=model.seed,
     )
     return result
 

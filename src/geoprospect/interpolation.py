@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 
 import numpy as np
 import xarray as xr
@@ -92,6 +93,8 @@ def interpolate(
     """
     with contextlib.suppress(ImportError):
         import rioxarray  # noqa: F401  (so that the survey has .rio; where rasterio is absent it has not)
+    if not isinstance(samples, Samples):
+        raise InputError(f"samples: is a {type(samples).__name__}, needs Samples; read a table with read_samples(path)")
     check_choice("method", method, ("idw",))
     k, power = check_int("k", k), check_number("power", power, above=0)
     min_samples = check_int("min_samples", min_samples)
@@ -104,6 +107,7 @@ def interpolate(
     moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
     if not grid.contains(*moved.points.T).any():
         raise InputError("samples: none of them lies on the grid; are both CRS right?")
+    _check_memory(len(samples.elements), grid)
     t = grid.transform
     bands = np.empty((len(samples.elements), *grid.shape), dtype=np.float32)
     with tqdm(total=grid.shape[0], desc="gridding", unit="row", disable=not progress) as bar:
@@ -117,3 +121,17 @@ def interpolate(
         dict(zip(samples.elements, bands, strict=True)),
         {e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)},
     )
+
+
+def _check_memory(n_bands: int, grid: Grid) -> None:
+    """Raise where the bands cannot lie in the memory of this machine; allocating might only kill the process later."""
+    needed = 4 * n_bands * math.prod(grid.shape)
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return
+    if needed > memory:
+        raise InputError(
+            f"grid: {grid} makes {needed / 2**30:,.0f} GiB of {n_bands} bands, this machine has "
+            f"{memory / 2**30:,.0f}; take larger cells (a resolution is in {grid.unit}s, not degrees) or fewer elements"
+        )

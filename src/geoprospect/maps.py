@@ -102,7 +102,7 @@ def finish_map(ax: Axes, grid: Grid, handles: Sequence[Artist], gaps: bool = Fal
     masked = any(np.ma.is_masked(image.get_array()) for image in ax.images)
     if (masked or gaps) and all(image.get_alpha() is None for image in ax.images):
         ax.patch.set(**_NO_DATA)
-        handles = [*handles, Patch(**_NO_DATA, label="no data")]
+        handles = [*handles, Patch(**_NO_DATA, label="no data, or no window fits" if gaps else "no data")]
     scale, unit = (1000, "km") if grid.unit == "metre" else (1, grid.unit)
     names = ("Longitude (°)", "Latitude (°)") if grid.crs.is_geographic else (f"Easting ({unit})", f"Northing ({unit})")
     for axis, name, share in zip((ax.xaxis, ax.yaxis), names, (1 / _height(grid), _height(grid)), strict=True):
@@ -263,7 +263,7 @@ def draw_cells(ax: Axes, cells: gpd.GeoDataFrame | None, grid: Grid) -> list[Art
         ax.annotate(plain_text(number), (left, top), (2, -2), textcoords="offset points", ha="left", va="top", zorder=5,
                     fontsize=6 if bold else 5, fontweight="bold" if bold else "normal", color="white",
                     path_effects=halo, annotation_clip=True)  # fmt: skip
-    outline = Line2D([], [], color="white", linewidth=1.1, path_effects=dark, label=f"ore cells ({ore.sum()})")
+    outline = Line2D([], [], color="white", linewidth=1.1, path_effects=dark, label=f"cells called ore ({ore.sum()})")
     return [outline] if ore.any() else []
 
 

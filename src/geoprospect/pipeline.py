@@ -249,7 +249,7 @@ def _chosen(ranking: pd.DataFrame, survey: xr.Dataset, c: Config) -> list[str]:
 def _folder(out: str | os.PathLike[str]) -> Path:
     folder = Path(out)
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(f"out={str(out)!r}: cannot be made ({err}); take a folder that you may write to") from err
     if not os.access(folder, os.W_OK):
@@ -312,6 +312,7 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
     points = screening_points(done.survey, deposits, c.seed)
     inside = samples.to_crs(Grid.of(done.survey).crs)
     folder = done.folder / "figures"
+    folder.mkdir(exist_ok=True)
     for name in by_rank[:8]:
         plotting.save(
             plotting.element_map(done.survey, name, samples=inside, deposits=deposits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Literal
 
 import geopandas as gpd
@@ -12,10 +13,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng
-from geoprospect.errors import InputError
+from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
+from geoprospect.errors import DataWarning, InputError
 from geoprospect.grid import Grid
 from geoprospect.metrics import rank_auc, z_auc
+
+# Fewer ore cells than this make no normal distribution.
+_FEW = 5
 
 
 def screen(
@@ -83,12 +87,13 @@ def screen(
     >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 2000), (20, 20))
     >>> east = np.tile(np.arange(20.0), (20, 1))
     >>> survey = grid.dataset({"Cu": east, "F": east.T})
-    >>> mines = gpd.GeoDataFrame(geometry=gpd.points_from_xy([1850, 1950, 1950], [150, 950, 1850]), crs=32649)
+    >>> places = gpd.points_from_xy([1850, 1950, 1950, 1850, 1750], [150, 950, 1850, 450, 1450])
+    >>> mines = gpd.GeoDataFrame(geometry=places, crs=32649)
     >>> gp.screen(survey, mines)[["auc", "direction", "selected"]].round(2)
               auc direction  selected
     element
-    Cu       0.96  enriched      True
-    F        0.51  enriched     False
+    Cu       0.94  enriched      True
+    F        0.52  enriched     False
     """
     alpha = check_number("alpha", alpha, above=0, maximum=1)
     check_choice("rule", rule, ("holm", "gao2022"))
@@ -144,6 +149,12 @@ def screening_points(
         raise InputError("survey: has no band with dims (y, x)")
     ore = ore_cells(grid, deposits)
     barren = _draw_barren(survey, names, ore, check_int("n_barren", n_barren), generator)
+    if ore.size < _FEW:
+        warnings.warn(
+            f"deposits: only {ore.size} cells hold one; standard errors and p values mean little below {_FEW}",
+            DataWarning,
+            stacklevel=3,
+        )
     cells = np.concatenate([ore, barren])
     labels = np.repeat([1, 0], [ore.size, barren.size])
     points = {}
@@ -162,6 +173,13 @@ def ore_cells(grid: Grid, deposits: gpd.GeoDataFrame) -> NDArray[np.int64]:
         raise InputError(
             f"deposits: none of the {len(deposits)} lies on the grid {grid.bounds} in {grid.crs.name!r}; "
             "are both CRS right?"
+        )
+    if not inside.all():
+        ids = deposits["id"].to_numpy() if "id" in deposits.columns else np.arange(1, len(deposits) + 1)
+        warnings.warn(
+            f"deposits: {int((~inside).sum())} lie off the grid and are left out (id {first_rows(ids[~inside])})",
+            DataWarning,
+            stacklevel=4,
         )
     row, col = grid.rowcol(x[inside], y[inside])
     cells: NDArray[np.int64] = np.unique(row * grid.shape[1] + col)

@@ -6,8 +6,10 @@ import geopandas as gpd
 import numpy as np
 import rasterio.features
 import scipy.ndimage
+import shapely
 import shapely.geometry
 import xarray as xr
+from numpy.typing import NDArray
 
 from geoprospect._checks import check_number
 from geoprospect.errors import CRSError, InputError
@@ -20,6 +22,7 @@ def delineate(
     deposits: gpd.GeoDataFrame | None = None,
     *,
     min_area: float = 0.0,
+    reach: float | None = None,
 ) -> gpd.GeoDataFrame:
     """Outline connected ground of high probability and rank it.
 
@@ -33,14 +36,19 @@ def delineate(
         Known deposits, to tell new targets from known ground.
     min_area : float, default 0
         Targets smaller than this many km² are left out.
+    reach : float, optional
+        How far outside a target a deposit still counts as its own, in CRS units. Default: half the
+        window that the map was predicted from (``window_width`` in its attributes), because a cell
+        speaks for the window about it; 0 where the map does not say.
 
     Returns
     -------
     GeoDataFrame
         Polygons in the CRS of the map, the highest ``max_probability`` first (ties: the higher
         mean, then the larger): ``rank`` from 1, ``area_km2``, ``mean_probability``,
-        ``max_probability``, ``n_deposits``, ``known`` (a known deposit lies inside), ``x`` and ``y``
-        of the cell with the highest probability. Cells belong together when they share an edge.
+        ``max_probability``, ``n_deposits`` (within `reach`), ``known`` (there are some),
+        ``distance_km`` to the nearest deposit (NaN without deposits), ``x`` and ``y`` of the cell with
+        the highest probability. Cells belong together when they share an edge.
         Empty when nothing reaches the threshold.
 
     Raises
@@ -65,6 +73,10 @@ def delineate(
     """
     threshold = check_number("threshold", threshold, above=0, maximum=1)
     min_area = check_number("min_area", min_area, minimum=0)
+    if not isinstance(probability, xr.DataArray):
+        raise InputError(
+            f"probability: is a {type(probability).__name__}, needs one variable of the map; pass result.probability"
+        )
     if set(probability.dims) != {"y", "x"}:
         raise InputError(f"probability: has dims {probability.dims}, needs ('y', 'x'); pick one variable of the result")
     if deposits is not None and deposits.crs is None:
@@ -86,7 +98,8 @@ def delineate(
         crs=grid.crs,
     )
     frame["area_km2"] = _square_kilometres(frame)
-    frame["n_deposits"] = _count_inside(frame, deposits)
+    margin = float(probability.attrs.get("window_width", 0)) / 2 if reach is None else check_number("reach", reach, 0)
+    frame["n_deposits"], frame["distance_km"] = _nearby(frame, deposits, margin)
     frame["known"] = frame["n_deposits"] > 0
     frame = frame[frame["area_km2"] >= min_area]
     frame = frame.sort_values(
@@ -97,7 +110,8 @@ def delineate(
     )
     frame = frame.reset_index(drop=True)
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))
-    columns = ["rank", "area_km2", "mean_probability", "max_probability", "n_deposits", "known", "x", "y", "geometry"]
+    columns = ["rank", "area_km2", "mean_probability", "max_probability", "n_deposits", "known", "distance_km",
+               "x", "y", "geometry"]  # fmt: skip
     return frame[columns]
 
 
@@ -117,8 +131,13 @@ def _square_kilometres(frame: gpd.GeoDataFrame) -> gpd.GeoSeries:
     return frame.geometry.map(lambda polygon: abs(geod.geometry_area_perimeter(polygon)[0]) / 1e6).astype(float)
 
 
-def _count_inside(frame: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame | None) -> np.ndarray:
-    if deposits is None or frame.empty:
-        return np.zeros(len(frame), dtype=np.int64)
-    polygons, _ = deposits.to_crs(frame.crs).sindex.query(frame.geometry, predicate="intersects")
-    return np.bincount(polygons, minlength=len(frame))
+def _nearby(
+    frame: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame | None, reach: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return for each target the number of deposits within `reach`, and the distance to the nearest in km."""
+    if deposits is None or deposits.empty or frame.empty:
+        return np.zeros(len(frame), dtype=np.int64), np.full(len(frame), np.nan)
+    points = deposits.geometry.to_crs(frame.crs).to_numpy()
+    distance = np.array([shapely.distance(target, points) for target in frame.geometry])  # (targets, deposits)
+    unit = frame.crs.axis_info[0].unit_conversion_factor if frame.crs.is_projected else np.nan  # degrees are no length
+    return (distance <= reach).sum(axis=1), distance.min(axis=1) * unit / 1000

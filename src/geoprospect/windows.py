@@ -318,22 +318,39 @@ def _slide(
         warnings.warn(
             f"n_ore={n_ore}: there are {n} deposits, so {n - n_ore} of them have no window", DataWarning, stacklevel=3
         )
-    share = np.full(n, n_ore // n)
-    share[rng.permutation(n)[: n_ore % n]] += 1
-    rows, cols = [], []
-    for d in range(n):
+    places = []
+    for r, c in zip(row, col, strict=True):
         # Places from which the window holds the deposit and stays on the grid.
-        top, left = max(0, row[d] - size + 1), max(0, col[d] - size + 1)
-        places = np.argwhere(valid[top : row[d] + 1, left : col[d] + 1]) + np.array([top, left])
-        if len(places) < share[d]:
-            raise InputError(
-                f"n_ore={n_ore}: deposit {ids[d]!r} has only {len(places)} places for the {share[d]} windows that fall "
-                "to it; ask for fewer ore windows, a lower min_valid, or leave the deposit out"
-            )
-        drawn = places[np.sort(rng.choice(len(places), share[d], replace=False))]
-        rows.append(drawn[:, 0])
-        cols.append(drawn[:, 1])
-    return np.concatenate(rows), np.concatenate(cols), np.repeat(np.arange(n), share)
+        top, left = max(0, r - size + 1), max(0, c - size + 1)
+        places.append(np.argwhere(valid[top : r + 1, left : c + 1]) + np.array([top, left]))
+    room = np.array([len(at) for at in places])
+    share = _share_out(n_ore, room, rng)
+    if share.sum() < n_ore:
+        raise InputError(
+            f"n_ore={n_ore}: only {room.sum()} different windows of {size} cells hold a deposit; ask for fewer, "
+            "or take smaller windows or a lower min_valid"
+        )
+    cramped = np.flatnonzero((share == room) & (share < share.max() - 1))
+    if cramped.size:
+        warnings.warn(
+            f"deposits: {cramped.size} at the edge of the data have room for few windows (id "
+            f"{first_rows([ids[d] for d in cramped])}: {first_rows(room[cramped])}); the others have more instead; "
+            "a wider grid (pad) gives room",
+            DataWarning,
+            stacklevel=3,
+        )
+    drawn = [at[np.sort(rng.choice(len(at), k, replace=False))] for at, k in zip(places, share, strict=True)]
+    rows, cols = np.concatenate(drawn).T
+    return rows, cols, np.repeat(np.arange(n), share)
+
+
+def _share_out(total: int, room: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Share `total` out as evenly as the room of each allows; what is left over goes by lot."""
+    level = int(np.searchsorted([np.minimum(room, k).sum() for k in range(room.max() + 1)], total, side="right")) - 1
+    share: NDArray[np.int64] = np.minimum(room, level)
+    more = rng.permutation(np.flatnonzero(room > level))[: total - int(share.sum())]
+    share[more] += 1
+    return share
 
 
 def _barren_corners(
