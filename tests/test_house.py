@@ -395,3 +395,12 @@ print(gp.predict(model, survey, device="cpu").probability.notnull().all().item()
 def test_training_and_prediction_in_memory_need_no_raster_or_vector_files():
     result = subprocess.run([sys.executable, "-c", IN_MEMORY], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "True", result.stderr
+
+
+def test_type_checkers_see_every_public_name_where_it_lives():
+    assert (SOURCE / "py.typed").is_file()
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {(node.module, alias.asname) for node in block.body for alias in node.names}
+    expected = {(f"geoprospect.{module}", name) for module, names in gp._HOMES.items() for name in names}
+    assert seen == expected | {("geoprospect", name) for name in gp._PUBLIC_MODULES}

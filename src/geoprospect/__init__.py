@@ -7,9 +7,46 @@ package stays light.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoprospect._version import __version__
+
+if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against _HOMES
+    from geoprospect import errors as errors
+    from geoprospect import plotting as plotting
+    from geoprospect import synthetic as synthetic
+    from geoprospect.catalog import write_layers as write_layers
+    from geoprospect.config import Config as Config
+    from geoprospect.config import load_config as load_config
+    from geoprospect.geochemistry import standardize as standardize
+    from geoprospect.grid import Grid as Grid
+    from geoprospect.inference import predict as predict
+    from geoprospect.inference import predict_cells as predict_cells
+    from geoprospect.inference import predict_windows as predict_windows
+    from geoprospect.interpolation import interpolate as interpolate
+    from geoprospect.metrics import Evaluation as Evaluation
+    from geoprospect.metrics import evaluate as evaluate
+    from geoprospect.metrics import rank_auc as rank_auc
+    from geoprospect.metrics import z_auc as z_auc
+    from geoprospect.model import ProspectivityModel as ProspectivityModel
+    from geoprospect.pipeline import Run as Run
+    from geoprospect.pipeline import run as run
+    from geoprospect.rasters import read_bands as read_bands
+    from geoprospect.rasters import read_survey as read_survey
+    from geoprospect.rasters import write_cog as write_cog
+    from geoprospect.rasters import write_geotiff as write_geotiff
+    from geoprospect.samples import Samples as Samples
+    from geoprospect.samples import read_deposits as read_deposits
+    from geoprospect.samples import read_samples as read_samples
+    from geoprospect.screening import screen as screen
+    from geoprospect.screening import screening_points as screening_points
+    from geoprospect.targets import delineate as delineate
+    from geoprospect.training import train as train
+    from geoprospect.validation import Scores as Scores
+    from geoprospect.validation import cross_validate as cross_validate
+    from geoprospect.validation import spatial_folds as spatial_folds
+    from geoprospect.windows import Windows as Windows
+    from geoprospect.windows import sample_windows as sample_windows
 
 # Where each public name lives.
 _HOMES = {

@@ -182,7 +182,9 @@ def train(
 
     ground = gp.read_survey(survey)
     if bands:
-        ground = ground[check_names("--bands", [name.strip() for name in bands.split(",")], list(ground.data_vars))]
+        ground = ground[
+            check_names("--bands", [name.strip() for name in bands.split(",")], list(map(str, ground.data_vars)))
+        ]
     known = gp.read_deposits(deposits, deposits_crs, where)
     windows = gp.sample_windows(ground, known, size, crop, n_ore, n_barren, rng=seed)
     settings: dict[str, Any] = {"epochs": epochs, "n_models": n_models, "device": device,
