@@ -69,6 +69,7 @@ def test_a_fault_is_a_message_and_exit_code_1_not_a_traceback(tables, tmp_path):
     result = call("grid", tables / "samples.csv", "--out", tmp_path / "survey.tif")
     assert result.returncode == 1
     assert "crs=None" in result.stderr
+    assert "or an option --name" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -29,6 +29,10 @@ def main() -> None:
         sys.exit(_INTERRUPTED)
     except GeoprospectError as err:
         click.echo(f"Error: {err}", err=True)
+        if "pass " in str(err) and "=" in str(err):
+            click.echo(
+                "What to pass as name=value is a key of the TOML file, or an option --name (see --help).", err=True
+            )
         sys.exit(1)
 
 
