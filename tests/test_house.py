@@ -25,8 +25,21 @@ FLOORS = [
     ["_checks"],
     ["_kernels", "publishing"],
     ["grid", "folds", "tables", "assays"],
-    ["samples", "rasters"],
-    ["geochemistry", "interpolation", "metrics", "screening", "windows", "networks", "targets", "synthetic"],
+    ["samples", "rasters", "exports"],
+    [
+        "geochemistry",
+        "regressors",
+        "surfaces",
+        "sampling",
+        "interpolation",
+        "gridding",
+        "metrics",
+        "screening",
+        "windows",
+        "networks",
+        "targets",
+        "synthetic",
+    ],
     ["calibration", "model"],
     ["training", "inference"],
     ["validation", "explain", "transfer"],
@@ -52,14 +65,18 @@ HOMES = {
     "torchvision": {"networks"},
     "captum": {"explain"},
     "numba": {"_kernels"},
-    "rasterio": {"rasters"},
+    "rasterio": {"rasters", "exports"},
     "rasterio.features": {"rasters", "targets"},
-    "dask": {"interpolation", "rasters", "inference"},
-    "distributed": {"interpolation", "rasters", "inference"},
+    "dask": {"interpolation", "rasters", "exports", "inference"},
+    "distributed": {"interpolation", "rasters", "exports", "inference"},
+    "zarr": {"exports"},
+    "pykrige": {"surfaces"},
+    "gstools": {"surfaces"},
+    "verde": {"surfaces"},
     "matplotlib": {"maps", "plotting", "report"},
 }
 FORBIDDEN = {"pickle", "cPickle", "joblib", "shelve", "dill", "cloudpickle", "marshal"}
-HEAVY = ("torch", "torchvision", "sklearn", "dask", "matplotlib", "numba")
+HEAVY = ("torch", "torchvision", "sklearn", "dask", "matplotlib", "numba", "verde", "pykrige", "gstools", "zarr")
 
 
 def module_of(path):

@@ -1,6 +1,9 @@
 """`interpolate`: what was sampled comes back at its place, the right way up, in its units."""
 
 import math
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 import geoprospect as gp
-from geoprospect.errors import CRSError, InputError
+from geoprospect.errors import CRSError, DataWarning, DeviceError, InputError
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -50, 2_400_000), (30, 40))
@@ -158,17 +161,208 @@ def test_feet_are_as_good_as_metres():
 def test_the_same_samples_give_the_same_bytes_with_and_without_a_progress_bar(capsys):
     first, second = (gp.interpolate(scattered(), GRID, progress=on) for on in (False, True))
     assert first["Au"].values.tobytes() == second["Au"].values.tobytes()
-    assert "30/30" in capsys.readouterr().err
+    assert "1.20k/1.20k" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"method": "kriging"}, "method='kriging'"), ({"k": 0}, "k=0"), ({"k": 2.5}, "k=2.5"), ({"power": 0}, "power=0"),
-     ({"power": NAN}, "power=nan"), ({"radius": 0}, "radius=0"), ({"radius": -5}, "radius=-5")],
+    [({"method": "krigging"}, "method='krigging'.*did you mean 'kriging'"), ({"k": 0}, "k=0"),
+     ({"k": 2.5}, "k=2.5"), ({"power": 0}, "power=0"), ({"power": NAN}, "power=nan"),
+     ({"radius": 0}, "radius=0"), ({"radius": -5}, "radius=-5"),
+     ({"method": "kriging", "k": None}, "k=None: kriging works from the nearest"),
+     ({"method": "kriging", "variogram": "linear"}, "variogram='linear'"),
+     ({"method": "spline", "damping": -1}, "damping=-1"),
+     ({"method": "linear", "radius": 500.0}, r"radius=500.0, .*gp\.support"),
+     ({"method": "cubic", "min_samples": 3}, "min_samples=3"),
+     ({"method": "idw-direct", "radius": 9.0}, "radius=9.0: sums all samples"),
+     ({"method": "linear", "device": "cuda"}, "device='cuda': 'linear' runs on the CPU only"),
+     ({"device": "tpu"}, "device='tpu'"),
+     ({"chunks": 0}, "chunks=0"), ({"chunks": "a few"}, "chunks='a few'"), ({"chunks": (10, 10, 10)}, "chunks="),
+     ({"chunks": 2.5}, "chunks=2.5")],
 )  # fmt: skip
 def test_a_setting_out_of_its_range_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         gp.interpolate(scattered(), GRID, **arguments)
+
+
+# -- all samples ---------------------------------------------------------------------------------
+
+
+def test_all_samples_agree_with_the_direct_sums():
+    survey = scattered(300)
+    fast, direct = gp.interpolate(survey, GRID, k=None), gp.interpolate(survey, GRID, "idw-direct")
+    for name in survey.elements:
+        np.testing.assert_allclose(fast[name], direct[name], rtol=2e-6)
+    # And with the k nearest, where k is all of them.
+    np.testing.assert_allclose(fast["Cu"], gp.interpolate(survey, GRID, k=300)["Cu"], rtol=4e-6)
+
+
+def test_all_samples_within_a_radius_are_no_others():
+    survey = scattered(300)
+    found = gp.interpolate(survey, GRID, k=None, radius=150, min_samples=2)
+    np.testing.assert_array_equal(found["Au"], gp.interpolate(survey, GRID, k=300, radius=150, min_samples=2)["Au"])
+    assert found["Au"].isnull().any()
+
+
+# -- other methods -------------------------------------------------------------------------------
+
+
+def plane(n=400):
+    """Samples of x and y themselves, which reach beyond the grid on all sides."""
+    rng = np.random.default_rng(1)
+    left, bottom, right, top = GRID.bounds
+    points = np.column_stack([rng.uniform(left - 500, right + 500, n), rng.uniform(bottom - 500, top + 500, n)])
+    return samples(points, points - [left, bottom], ("east", "north"), ("m", "m"))
+
+
+@pytest.mark.parametrize("method", ["linear", "cubic", "spline"])
+def test_a_plane_comes_back_unshifted_and_north_up(method):
+    found = gp.interpolate(plane(), GRID, method)
+    left, bottom, _, _ = GRID.bounds
+    np.testing.assert_allclose(found["east"], np.tile(GRID.x - left, (30, 1)), atol=0.01)
+    np.testing.assert_allclose(found["north"], np.tile(GRID.y - bottom, (40, 1)).T, atol=0.01)
+
+
+@pytest.mark.parametrize("method", ["nearest", "idw", "idw-direct", "linear", "cubic", "kriging", "spline"])
+def test_a_high_sample_on_a_cell_centre_is_there_and_nowhere_else(method):
+    survey = scattered(80)
+    points, values = survey.points.copy(), np.ones((80, 1))
+    points[17], values[17] = (GRID.x[31], GRID.y[4]), 100
+    found = gp.interpolate(samples(points, values), GRID, method)["Cu"].values
+    assert found[4, 31] == pytest.approx(100, rel=1e-4)
+    # Upside down, left to right and transposed it would be here.
+    for row, col in [(25, 31), (4, 8), (25, 8), (29, 4)]:
+        assert not found[row, col] > 50
+
+
+def test_the_nearest_sample_is_the_nearest():
+    survey = scattered(50)
+    found = gp.interpolate(survey, GRID, "nearest")
+    x, y = np.meshgrid(GRID.x, GRID.y)
+    square = (x[..., None] - survey.points[:, 0]) ** 2 + (y[..., None] - survey.points[:, 1]) ** 2
+    np.testing.assert_array_equal(found["Au"], survey["Au"].values[square.argmin(axis=-1), 0].astype(np.float32))
+
+
+def test_kriging_brings_its_variance_along():
+    survey = scattered(80)
+    points = survey.points.copy()
+    points[0] = GRID.x[10], GRID.y[10]
+    found = gp.interpolate(samples(points, survey.values, ("Cu", "Au"), ("ppm", "")), GRID, "kriging")
+    assert list(found) == ["Cu", "Au", "Cu_variance", "Au_variance"]
+    assert found["Cu_variance"].attrs == {"units": "(ppm)²", "long_name": "kriging variance of Cu"}
+    assert found["Au_variance"].attrs["units"] == ""
+    assert float(found["Cu"][10, 10]) == pytest.approx(survey.values[0, 0], rel=1e-5)
+    assert float(found["Cu_variance"][10, 10]) == pytest.approx(0, abs=1e-3)
+    assert (found["Cu_variance"].values >= -1e-3).all()
+    assert float(found["Cu_variance"].max()) > 0
+
+
+def test_an_element_that_is_called_like_a_variance_is_refused():
+    with pytest.raises(InputError, match="'Cu_variance' is the name of an element"):
+        gp.interpolate(
+            samples(scattered().points, scattered().values, ("Cu", "Cu_variance"), ("", "")), GRID, "kriging"
+        )
+
+
+def test_a_spline_of_too_many_samples_is_refused_before_it_is_begun():
+    with pytest.raises(InputError, match="method='idw'"):
+        gp.interpolate(scattered(30_000), GRID, "spline")
+
+
+# -- larger than memory --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"k": None}, {"method": "idw-direct"}, {"radius": 300.0, "min_samples": 2}, {"method": "nearest"},
+     {"method": "linear"}, {"method": "kriging"}],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("chunks", [16, (7, 40), (30, 11), "auto"], ids=str)
+def test_a_lazy_grid_has_the_same_bytes(settings, chunks):
+    survey = scattered(80)
+    whole, lazy = gp.interpolate(survey, GRID, **settings), gp.interpolate(survey, GRID, chunks=chunks, **settings)
+    assert all(band.chunks is not None for band in lazy.values())
+    assert lazy.attrs == whole.attrs
+    computed = lazy.compute(scheduler="threads")
+    for name, band in whole.items():
+        assert computed[name].values.tobytes() == band.values.tobytes()
+        assert lazy[name].attrs == band.attrs
+    assert gp.Grid.of(lazy) == GRID
+
+
+def test_a_lazy_grid_of_any_size_costs_nothing_before_it_is_asked_for():
+    huge = gp.Grid(UTM, Affine(1, 0, 500_000, 0, -1, 2_400_000), (400_000, 400_000))
+    with pytest.warns(DataWarning, match="finer"):
+        lazy = gp.interpolate(scattered(), huge, chunks=8192)
+    assert lazy["Cu"].shape == huge.shape
+    at = scattered().points[0]
+    (row,), (col,) = huge.rowcol(at[:1], at[1:])
+    around = {"y": slice(row - 2, row + 3), "x": slice(col - 2, col + 3)}
+    t = huge.transform
+    small = gp.Grid(UTM, Affine(1, 0, t.c + col - 2, 0, -1, t.f - (row - 2)), (5, 5))
+    np.testing.assert_allclose(
+        lazy.isel(around)["Cu"], gp.interpolate(scattered(), small, method="idw")["Cu"], rtol=4e-6
+    )
+
+
+def test_a_grid_larger_than_memory_is_refused_and_the_way_out_is_named(monkeypatch):
+    huge = gp.Grid(UTM, Affine(1, 0, 500_000, 0, -1, 2_400_000), (400_000, 400_000))
+    with pytest.warns(DataWarning, match="finer"), pytest.raises(InputError, match=r"GiB.*chunks=1024"):
+        gp.interpolate(scattered(), huge)
+
+
+def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed():
+    distributed = pytest.importorskip("distributed")
+    grid = gp.Grid(UTM, Affine(10, 0, 500_000, 0, -10, 2_400_000), (640, 640))
+    survey = scattered(4000, grid=grid)
+    whole = gp.interpolate(survey, grid, k=40)
+    lazy = gp.interpolate(survey, grid, k=40, chunks=40)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        futures = client.compute([lazy[name].data for name in lazy])
+        victim = next(iter(cluster.workers.values())).pid
+        while not client.run(lambda dask_worker: len(dask_worker.data)):
+            time.sleep(0.01)
+        os.kill(victim, signal.SIGKILL)
+        assert not all(future.done() for future in futures), "the kill came too late to disturb anything"
+        found = client.gather(futures)
+    for name, values in zip(lazy, found, strict=True):
+        assert values.tobytes() == whole[name].values.tobytes()
+
+
+# -- on a device ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"k": None}, {"radius": 300.0, "min_samples": 2}], ids=str)
+def test_a_tensor_on_the_device_holds_the_same(settings):
+    survey = scattered(80)
+    stack = gp.interpolate_on_device(survey, GRID, device="cpu", **settings)
+    assert stack.shape == (2, 30, 40)
+    for plane_, name in zip(stack.numpy(), survey.elements, strict=True):
+        np.testing.assert_allclose(plane_, gp.interpolate(survey, GRID, **settings)[name], rtol=4e-6)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    import torch
+
+    if torch.cuda.is_available():
+        assert gp.interpolate(scattered(), GRID, device="cuda")["Cu"].notnull().all()
+    else:
+        with pytest.raises(DeviceError, match="sees no CUDA device"):
+            gp.interpolate(scattered(), GRID, device="cuda")
+
+
+# -- cells that are too fine ---------------------------------------------------------------------
+
+
+def test_cells_much_finer_than_the_samples_are_warned_of():
+    fine = gp.Grid(UTM, Affine(10, 0, 500_000, 0, -10, 2_400_000), (150, 400))
+    with pytest.warns(DataWarning, match="times finer than the samples lie apart") as caught:
+        gp.interpolate(scattered(20, grid=fine), fine)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.data

@@ -21,13 +21,14 @@ from geoprospect.publishing import MANIFEST, check_manifest, published, write_ma
 _PRELUDE = """
 import hashlib, json, os, random, resource, shutil, signal, sys, tempfile, time
 from pathlib import Path
-import numpy as np, rioxarray
+import numpy as np, rioxarray, zarr
 from affine import Affine
 import geoprospect as gp
 from geoprospect.errors import OutputError
 
 writer = getattr(gp, sys.argv[1])
 folder = Path(sys.argv[2])
+name = "map.zarr" if sys.argv[1] == "write_zarr" else "map.tif"
 side = 640
 grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (side, side))
 
@@ -50,33 +51,44 @@ def finish(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+def copy(old, new):
+    remove(new)
+    (shutil.copytree if old.is_dir() else shutil.copy)(old, new)
+
+def remove(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 """
 
 _KILLS = """
 old, new = survey(1), survey(2)
-assert finish(fork(lambda: writer(old, folder / "old.tif"))) == 0
+first, second = folder / f"old-{name}", folder / f"new-{name}"
+assert finish(fork(lambda: writer(old, first))) == 0
 start = time.perf_counter()
-assert finish(fork(lambda: writer(new, folder / "new.tif"))) == 0
+assert finish(fork(lambda: writer(new, second))) == 0
 duration = time.perf_counter() - start
-names = {digest(folder / "old.tif"): "old", digest(folder / "new.tif"): "new"}
-path, n, seen, caught = folder / "map.tif", int(sys.argv[3]), [], 0
+names = {digest(first): "old", digest(second): "new"}
+path, n, seen, caught = folder / name, int(sys.argv[3]), [], 0
 for i in range(n):
-    shutil.copy(folder / "old.tif", path)
+    copy(first, path)
     child = fork(lambda: writer(new, path))
     time.sleep((i + random.random()) / n * duration * 1.1)
     os.kill(child, signal.SIGKILL)
     finish(child)
-    seen.append(names.get(digest(path), "neither"))
+    # Between the two renames of a folder the old one stands aside, whole.
+    standing = path if path.exists() else next(folder.glob(".map*-old"))
+    seen.append(names.get(digest(standing), "neither"))
     left = [file for file in folder.iterdir() if file.name.startswith(".map")]
     caught += bool(left)
     for file in left:
-        file.unlink()
+        remove(file)
 print(json.dumps({"seen": seen, "caught": caught, "different": len(names)}))
 """
 
 _LIMIT = """
-path = folder / "map.tif"
+path = folder / name
 assert finish(fork(lambda: writer(survey(1), path))) == 0
 before = digest(path)
 
@@ -105,7 +117,7 @@ with tempfile.TemporaryDirectory() as outer:
         if os.getuid() == 0:  # root may write anywhere
             os.setuid(65534)
         try:
-            writer(survey(1), closed / "map.tif")
+            writer(survey(1), closed / name)
         except OutputError as err:
             answer.write_text(str(err))
 
@@ -113,7 +125,8 @@ with tempfile.TemporaryDirectory() as outer:
     print(json.dumps({"error": answer.read_text(), "files": os.listdir(closed)}))
 """
 
-WRITERS = ["write_cog", "write_geotiff"]
+WRITERS = ["write_cog", "write_geotiff", "write_zarr"]
+NAMES = {"write_cog": "map.tif", "write_geotiff": "map.tif", "write_zarr": "map.zarr"}
 
 
 def run_script(script, *args):
@@ -163,12 +176,15 @@ def test_a_hundred_kills_leave_the_old_file_or_the_new_one(writer, tmp_path):
     assert found["caught"] > 10
 
 
-@pytest.mark.parametrize(("writer", "limit"), [("write_geotiff", 400_000), ("write_cog", 100_000)])  # of some 1.5 MB
+@pytest.mark.parametrize(
+    ("writer", "limit"),
+    [("write_geotiff", 400_000), ("write_cog", 100_000), ("write_zarr", 100_000)],  # of some 1.5 MB
+)
 def test_a_file_that_may_not_grow_is_an_output_error_and_the_old_one_stays(writer, limit, tmp_path):
     found = run_script(_LIMIT, writer, tmp_path, limit)
     assert "could not be written whole" in found["error"]
     assert found["same"]
-    assert found["files"] == ["error.txt", "map.tif"]
+    assert found["files"] == ["error.txt", NAMES[writer]]
 
 
 @pytest.fixture
@@ -185,18 +201,18 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_an_output_error_and_the_old_file_stays(writer, small_disk):
-    write, path = getattr(gp, writer), small_disk / "map.tif"
+    write, path = getattr(gp, writer), small_disk / NAMES[writer]
     rng = np.random.default_rng(0)
     surveys = [
         gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 0), (side, side)).dataset({"Cu": rng.random((side, side))})
         for side in (200, 900)
     ]
     write(surveys[0], path)
-    before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"map\.tif.*could not be written whole"):
+    before = gp.read_survey(path)
+    with pytest.raises(OutputError, match=r"map\..*could not be written whole"):
         write(surveys[1], path)
-    assert path.read_bytes() == before
-    assert names(small_disk) == ["map.tif"]
+    assert gp.read_survey(path).identical(before)
+    assert names(small_disk) == [NAMES[writer]]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -311,6 +327,21 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
     assert names(tmp_path) == ["model"]
     assert names(path) == ["a.txt"]
     assert (path / "a.txt").read_text() == "new"
+
+
+def test_every_file_below_a_folder_is_kept_by_the_disk_before_the_folder_appears(tmp_path, monkeypatch):
+    kept, fsync = set(), os.fsync
+
+    def noting(descriptor):
+        kept.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with published(tmp_path / "store", lambda _: None) as beside:
+        (beside / "a" / "b").mkdir(parents=True)
+        for file in (beside / ".top", beside / "a" / "one", beside / "a" / "b" / "two"):
+            file.write_text("x")
+    assert kept == {file.stat().st_ino for file in (tmp_path / "store").rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("error", [OSError("bad"), ValueError("bad"), KeyboardInterrupt()])

@@ -1,4 +1,4 @@
-"""Raster files: what is written comes back, as every GIS reads it; what is read lands where it lies."""
+"""Raster files that are read: every value lands where it lies."""
 
 import json
 import math
@@ -15,17 +15,13 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
-from rio_cogeo.cogeo import cog_validate
 
 import geoprospect as gp
-from geoprospect.errors import CorruptFileError, CRSError, InputError, MissingFileError, OutputError
+from geoprospect.errors import CorruptFileError, CRSError, InputError, MissingFileError
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -100, 2_400_000), (40, 60))
 LEFT, BOTTOM, RIGHT, TOP = GRID.bounds
-WRITERS = {"cog": gp.write_cog, "geotiff": gp.write_geotiff}
-
-writers = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
 
 
 def noise(shape=GRID.shape, seed=0):
@@ -61,169 +57,6 @@ def tif(path, values, grid=GRID, crs=UTM, nodata=None, dtype=None, transform=Non
 def layer(path, geometry, crs=UTM, **columns):
     gpd.GeoDataFrame(columns, geometry=geometry, crs=crs).to_file(path)
     return path
-
-
-# -- writing -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("side", [40, 512, 513, 1500])
-def test_a_cog_is_valid_in_the_strict_sense(side, tmp_path):
-    grid = gp.Grid(UTM, GRID.transform, (side, side))
-    path = gp.write_cog(grid.dataset({"Cu": noise(grid.shape)}), tmp_path / "map.tif")
-    assert cog_validate(path, strict=True, quiet=True) == (True, [], [])
-    with rasterio.open(path) as source:
-        assert source.profile["compress"] == "deflate"
-        assert source.overviews(1) == ([2, 4] if side == 1500 else [2] if side == 513 else [])
-
-
-def test_overviews_are_averages_and_not_empty(tmp_path):
-    grid = gp.Grid(UTM, GRID.transform, (1500, 1500))
-    values = noise(grid.shape)
-    values[:, :700] = np.nan
-    path = gp.write_cog(grid.dataset({"Cu": values}), tmp_path / "map.tif")
-    with rasterio.open(path, overview_level=0) as source:
-        smaller = source.read(1)
-    blocks = values.reshape(750, 2, 750, 2)
-    assert np.isnan(smaller[:, :350]).all()
-    np.testing.assert_allclose(smaller[:, 350:], blocks.mean(axis=(1, 3))[:, 350:], rtol=1e-5)
-
-
-@writers
-def test_a_file_says_what_it_holds(write, tmp_path):
-    data = survey()
-    with rasterio.open(write(data, tmp_path / "map.tif", tags={"AREA": "Pangxidong"})) as source:
-        assert source.descriptions == ("Cu", "Au", "nothing")
-        assert source.units == ("ppm", "µg/kg", None)
-        assert source.dtypes == ("float32",) * 3
-        assert all(math.isnan(value) for value in source.nodatavals)
-        assert source.crs.to_epsg() == 32649
-        assert source.transform == GRID.transform
-        tags, statistics = source.tags(), source.tags(1)
-    assert tags["TIFFTAG_SOFTWARE"] == f"geoprospect {gp.__version__}"
-    assert tags["AREA"] == "Pangxidong"
-    assert (tags["METHOD"], tags["K"], tags["NOTE"]) == ("idw", "12", "Über die Länge")
-    cu = data["Cu"].values[np.isfinite(data["Cu"].values)].astype(np.float64)
-    for key, value in {"MINIMUM": cu.min(), "MAXIMUM": cu.max(), "MEAN": cu.mean(), "STDDEV": cu.std()}.items():
-        assert float(statistics[f"STATISTICS_{key}"]) == pytest.approx(value, rel=1e-7)
-    assert float(statistics["STATISTICS_VALID_PERCENT"]) == pytest.approx(100 * cu.size / data["Cu"].size)
-    assert statistics["LONG_NAME"] == "copper"
-
-
-@writers
-def test_what_is_written_comes_back_exactly(write, tmp_path):
-    data = survey()
-    path = write(data, tmp_path / "map.tif")
-    with rasterio.open(path) as source:
-        np.testing.assert_array_equal(source.read(), data.to_array().to_numpy())
-    again = gp.read_survey(path)
-    assert gp.Grid.of(again) == GRID
-    for name in data.data_vars:
-        np.testing.assert_array_equal(again[name], data[name])
-    assert again["Cu"].attrs == {"units": "ppm", "long_name": "copper"}
-    # Bilinear resampling onto the very same cells changes nothing, holes and their rims included.
-    np.testing.assert_array_equal(gp.read_bands(path, GRID)["Cu"], data["Cu"])
-
-
-@writers
-def test_the_same_input_gives_the_same_bytes(write, tmp_path):
-    first, second = (write(survey(), tmp_path / name).read_bytes() for name in ("a.tif", "b.tif"))
-    assert first == second
-
-
-@writers
-def test_a_raster_with_its_dims_turned_lies_the_right_way_round(write, tmp_path):
-    data = survey()
-    path = write(data["Cu"].transpose("x", "y").to_dataset(), tmp_path / "map.tif")
-    np.testing.assert_array_equal(gp.read_survey(path)["Cu"], data["Cu"])
-
-
-def test_integers_booleans_and_nameless_arrays_are_written_as_float32(tmp_path):
-    data = GRID.dataset({"code": np.arange(2400).reshape(40, 60), "yes": noise() > 50})
-    found = gp.read_survey(gp.write_cog(data, tmp_path / "map.tif"))
-    assert found["code"].dtype == np.float32
-    np.testing.assert_array_equal(found["code"], data["code"])
-    np.testing.assert_array_equal(found["yes"], data["yes"].astype(float))
-    nameless = gp.read_survey(gp.write_geotiff(data["code"].rename(None), tmp_path / "one.tif"))
-    assert list(nameless) == ["band"]
-
-
-def test_variables_without_a_place_are_not_written(tmp_path):
-    data = survey().assign(depth=("level", [1.0, 2.0]))
-    assert "depth" not in gp.read_survey(gp.write_cog(data, tmp_path / "map.tif"))
-
-
-@writers
-@pytest.mark.parametrize("name", ["map.tif", "MAP.TIFF", "karte für süd.tif", "地図 2.tif", "a[1]*?.b.tif", "-x.tif"])
-def test_one_file_appears_under_any_name_and_nothing_else(write, name, tmp_path):
-    for _ in range(2):
-        assert write(survey(), tmp_path / name) == tmp_path / name
-    assert [file.name for file in tmp_path.iterdir()] == [name]
-    assert list(gp.read_survey(tmp_path / name)) == ["Cu", "Au", "nothing"]
-
-
-@writers
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("map.png", InputError, r"needs a name that ends in \.tif or \.tiff"),
-        ("map", InputError, r"needs a name that ends in"),
-        ("nowhere/map.tif", OutputError, r"nowhere' does not exist; make it first"),
-        ("folder.tif", OutputError, "is a folder"),
-    ],
-)
-def test_a_place_that_cannot_be_written_to_is_refused_before_anything(write, name, error, message, tmp_path):
-    (tmp_path / "folder.tif").mkdir()
-    with pytest.raises(error, match=message):
-        write(survey(), tmp_path / name)
-    assert [file.name for file in tmp_path.iterdir()] == ["folder.tif"]
-
-
-@writers
-@pytest.mark.parametrize(
-    ("data", "error", "message"),
-    [
-        (survey().drop_vars(["Cu", "Au", "nothing"]), InputError, "nothing to write"),
-        (survey().drop_vars("spatial_ref"), CRSError, "no CRS"),
-        (survey().isel(x=[0, 1, 5]), InputError, "even steps"),
-    ],
-    ids=["no band", "no CRS", "no grid"],
-)
-def test_data_that_are_no_raster_are_refused(write, data, error, message, tmp_path):
-    with pytest.raises(error, match=message):
-        write(data, tmp_path / "map.tif")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("key", ["a:b", "a=b", "a b", ""])
-def test_a_tag_that_geotiff_would_lose_is_refused(key, tmp_path):
-    with pytest.raises(InputError, match="which GeoTIFF does not keep"):
-        gp.write_cog(survey(), tmp_path / "map.tif", tags={key: "1"})
-
-
-@writers
-def test_a_file_that_reads_back_otherwise_is_not_published(write, tmp_path, monkeypatch):
-    path = tmp_path / "map.tif"
-    write(survey(), path)
-    before = path.read_bytes()
-    read = rasterio.io.DatasetReader.read
-
-    def rotten(self, *args, **kwargs):
-        values = read(self, *args, **kwargs)
-        values[..., 11, 13] += 1
-        return values
-
-    monkeypatch.setattr(rasterio.io.DatasetReader, "read", rotten)
-    with pytest.raises(OutputError, match="does not read back as it was written"):
-        write(GRID.dataset({"Cu": noise()}), path)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["map.tif"]
-
-
-def test_a_raster_in_a_local_crs_without_a_code_keeps_it(tmp_path):
-    crs = "+proj=laea +lat_0=22.5 +lon_0=110.25 +datum=WGS84 +units=m"
-    grid = gp.Grid(crs, Affine(50.5, 0, -1000, 0, -50.5, 1000), (20, 30))
-    found = gp.read_survey(gp.write_cog(grid.dataset({"Cu": noise(grid.shape)}), tmp_path / "map.tif"))
-    assert gp.Grid.of(found) == grid
 
 
 # -- reading rasters: place and orientation ----------------------------------------------------
@@ -478,6 +311,44 @@ def test_random_bytes_are_refused(tmp_path_factory, content):
 def test_an_unknown_resampling_is_refused(tmp_path):
     with pytest.raises(InputError, match="did you mean 'bilinear'"):
         gp.read_bands(tif(tmp_path / "a.tif", noise()), GRID, resampling="bilinar")
+
+
+# -- reading stores ----------------------------------------------------------------------------
+
+
+def test_a_store_is_read_as_it_lies(tmp_path):
+    data = survey()
+    found = gp.read_survey(str(gp.write_zarr(data, tmp_path / "map.zarr")))
+    assert gp.Grid.of(found) == GRID
+    assert set(found) == {"Cu", "Au", "nothing"}
+    assert found["Cu"].attrs == {"units": "ppm", "long_name": "copper"}
+    for name in data.data_vars:
+        assert isinstance(found[name].data, np.ndarray)
+        np.testing.assert_array_equal(found[name], data[name])
+
+
+def test_a_store_of_other_makers_is_read_as_float32(tmp_path):
+    data = GRID.dataset({"code": np.arange(2400, dtype=np.int16).reshape(40, 60)}).transpose("x", "y")
+    data.assign(depth=("level", [1.0, 2.0])).to_zarr(tmp_path / "other.zarr", zarr_format=2)
+    found = gp.read_survey(tmp_path / "other.zarr")
+    assert list(found) == ["code"]
+    assert found["code"].dtype == np.float32
+    np.testing.assert_array_equal(found["code"], data["code"].T)
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
+    (tmp_path / "map.zarr").mkdir()
+    with pytest.raises(InputError, match=r"map\.zarr.*cannot be read as a Zarr store"):
+        gp.read_survey(tmp_path / "map.zarr")
+    with pytest.raises(MissingFileError, match=r"did you mean 'map\.zarr'"):
+        gp.read_survey(tmp_path / "mop.zarr")
+
+
+def test_a_damaged_store_is_an_error_that_names_it(tmp_path):
+    path = gp.write_zarr(survey(), tmp_path / "map.zarr")
+    (path / "Cu" / "0.0").write_bytes(b"rot")
+    with pytest.raises(CorruptFileError, match=r"map\.zarr: cannot be read"):
+        gp.read_survey(path)
 
 
 # -- reading vectors ---------------------------------------------------------------------------

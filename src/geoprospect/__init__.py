@@ -18,12 +18,18 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.catalog import write_layers as write_layers
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
+    from geoprospect.exports import write_cog as write_cog
+    from geoprospect.exports import write_geotiff as write_geotiff
+    from geoprospect.exports import write_zarr as write_zarr
     from geoprospect.geochemistry import standardize as standardize
     from geoprospect.grid import Grid as Grid
+    from geoprospect.gridding import GriddingScores as GriddingScores
+    from geoprospect.gridding import validate_gridding as validate_gridding
     from geoprospect.inference import predict as predict
     from geoprospect.inference import predict_cells as predict_cells
     from geoprospect.inference import predict_windows as predict_windows
     from geoprospect.interpolation import interpolate as interpolate
+    from geoprospect.interpolation import interpolate_on_device as interpolate_on_device
     from geoprospect.metrics import Evaluation as Evaluation
     from geoprospect.metrics import evaluate as evaluate
     from geoprospect.metrics import rank_auc as rank_auc
@@ -33,11 +39,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.pipeline import run as run
     from geoprospect.rasters import read_bands as read_bands
     from geoprospect.rasters import read_survey as read_survey
-    from geoprospect.rasters import write_cog as write_cog
-    from geoprospect.rasters import write_geotiff as write_geotiff
+    from geoprospect.regressors import IDW as IDW
     from geoprospect.samples import Samples as Samples
     from geoprospect.samples import read_deposits as read_deposits
     from geoprospect.samples import read_samples as read_samples
+    from geoprospect.sampling import support as support
     from geoprospect.screening import screen as screen
     from geoprospect.screening import screening_points as screening_points
     from geoprospect.targets import delineate as delineate
@@ -52,15 +58,19 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 _HOMES = {
     "catalog": ["write_layers"],
     "config": ["Config", "load_config"],
+    "exports": ["write_cog", "write_geotiff", "write_zarr"],
     "geochemistry": ["standardize"],
     "grid": ["Grid"],
+    "gridding": ["GriddingScores", "validate_gridding"],
     "inference": ["predict", "predict_cells", "predict_windows"],
-    "interpolation": ["interpolate"],
+    "interpolation": ["interpolate", "interpolate_on_device"],
     "metrics": ["Evaluation", "evaluate", "rank_auc", "z_auc"],
     "model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
-    "rasters": ["read_bands", "read_survey", "write_cog", "write_geotiff"],
+    "rasters": ["read_bands", "read_survey"],
+    "regressors": ["IDW"],
     "samples": ["Samples", "read_deposits", "read_samples"],
+    "sampling": ["support"],
     "screening": ["screen", "screening_points"],
     "targets": ["delineate"],
     "training": ["train"],

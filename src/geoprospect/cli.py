@@ -118,14 +118,17 @@ def run(toml: Path, out: Path, device: str) -> None:
 @_table_options
 @click.option("--resolution", type=float, help="Cell size in metres; default: a quarter of the sample spacing.")
 @click.option("--grid-crs", help="CRS of the grid; default: that of the samples, or their UTM zone.")
-@click.option("--k", type=int, default=12, show_default=True, help="Nearest samples.")
+@click.option("--method", default="idw", show_default=True, help="idw, nearest, linear, cubic, kriging or spline.")
+@click.option("--k", default="12", show_default=True, help="Nearest samples, or all.")
 @click.option("--power", type=float, default=2.0, show_default=True, help="Exponent of the distance.")
 @click.option("--radius", type=float, help="No values farther than this from a sample.")
+@click.option("--chunks", type=int, help="Cells along the pieces of a raster larger than memory, for example 1024.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …: where idw is computed.")
 @_out(".tif")
 def grid(
     samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
-    missing: tuple[float, ...], resolution: float | None, grid_crs: str | None, k: int, power: float,
-    radius: float | None, out: Path,
+    missing: tuple[float, ...], resolution: float | None, grid_crs: str | None, method: str, k: str, power: float,
+    radius: float | None, chunks: int | None, device: str, out: Path,
 ) -> None:  # fmt: skip
     """Interpolate a table of samples into a raster of element bands (COG)."""
     import geoprospect as gp
@@ -133,8 +136,11 @@ def grid(
     columns = [name.strip() for name in elements.split(",")] if elements else None
     table = gp.read_samples(samples, x, y, crs, columns, units, missing)
     cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
-    survey = gp.interpolate(table, cells, k=k, power=power, radius=radius, progress=sys.stderr.isatty())
-    click.echo(f"{gp.write_cog(survey, out)}: {len(table.elements)} bands on {cells}")
+    survey = gp.interpolate(
+        table, cells, method, None if k == "all" else _whole_number(k), power, radius=radius, chunks=chunks,
+        device=device, progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    click.echo(f"{gp.write_cog(survey, out)}: {len(survey)} bands on {cells}")
 
 
 @cli.command()
@@ -236,6 +242,11 @@ def targets(
     known = None if deposits is None else gp.read_deposits(deposits, deposits_crs, where)
     found = gp.delineate(result["probability"], threshold, known, min_area=min_area, reach=reach)
     click.echo(f"{gp.write_layers({'targets': found}, out)}: {len(found)} targets")
+
+
+def _whole_number(text: str) -> Any:
+    """Return a number where the text is one; else the text, for the library to refuse."""
+    return int(text) if text.strip().lstrip("+-").isdigit() else text
 
 
 def _report(done: Any) -> None:

@@ -59,12 +59,19 @@ class GridSection(_Section):
 
 
 class InterpolationSection(_Section):
-    """What `interpolate` is called with."""
+    """What `interpolate` is called with; TOML knows no None, so "all" stands for every sample."""
 
-    k: _Positive = 12
+    method: Literal["idw", "idw-direct", "nearest", "linear", "cubic", "kriging", "spline"] = "idw"
+    k: _Positive | Literal["all"] = 12
     power: Annotated[float, Field(gt=0)] = 2.0
     radius: Annotated[float, Field(gt=0)] | None = None
     min_samples: _Positive = 1
+    variogram: Literal["spherical", "exponential", "gaussian"] = "spherical"
+    damping: Annotated[float, Field(ge=0)] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments."""
+        return {**self.model_dump(), "k": None if self.k == "all" else self.k}
 
 
 class BandsSection(_Section):

@@ -5,38 +5,55 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number
 from geoprospect._kernels.idw import idw_nearest
+from geoprospect._kernels.idw_all import idw_all
 from geoprospect.errors import CRSError, InputError
 from geoprospect.grid import Grid
 from geoprospect.samples import Samples
+from geoprospect.sampling import warn_if_finer
+from geoprospect.surfaces import METHODS as SURFACES
+from geoprospect.surfaces import VARIOGRAMS, Surface, check_size, fit_surface
 
-# Rows that are filled between two steps of the progress bar; whole superblocks of the kernel.
-_ROWS = 512
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METHODS = ("idw", "idw-direct", "nearest", *SURFACES)
+# Cells that a surface is asked for at once; bounds what its library holds beside the result.
+_CELLS = 2**18
 
 
 def interpolate(
     samples: Samples,
     grid: Grid,
     method: str = "idw",
-    k: int = 12,
+    k: int | None = 12,
     power: float = 2.0,
     *,
     radius: float | None = None,
     min_samples: int = 1,
+    variogram: str = "spherical",
+    damping: float | None = None,
+    chunks: int | tuple[int, int] | str | None = None,
+    device: str = "cpu",
     progress: bool = False,
 ) -> xr.Dataset:
-    """Interpolate every element onto the grid by inverse distance weighting.
+    """Interpolate every element onto the grid.
 
-    A cell takes the mean of the `k` nearest samples that have a value of the element,
-    weighted by 1 / distance**power between sample and cell centre [1]_. Of samples at the same
-    distance the one that stands first in the table is nearer. A sample on a cell centre gives its
-    own value there; where several lie on it, their mean.
+    By default by inverse distance weighting: a cell takes the mean of the `k` nearest samples that
+    have a value of the element, weighted by 1 / distance**power between sample and cell centre
+    [1]_. Of samples at the same distance the one that stands first in the table is nearer. A
+    sample on a cell centre gives its own value there; where several of the `k` lie on it, their
+    mean.
 
     Parameters
     ----------
@@ -44,38 +61,68 @@ def interpolate(
         Points in degrees are projected onto the CRS of the grid first.
     grid : Grid
         Must be in a projected CRS, because distances are metric.
-    method : {'idw'}, default 'idw'
-        How to interpolate.
-    k : int, default 12
-        Number of nearest samples.
+    method : str, default 'idw'
+        - 'idw': inverse distance weighting;
+        - 'idw-direct': the same from all samples, whatever `k`, each summed at every cell in float64:
+          slow, and what the error of the fast sums is measured against;
+        - 'nearest': the value of the nearest sample;
+        - 'linear', 'cubic': plane or smooth triangles between the samples, NaN outside of their hull;
+        - 'kriging': ordinary kriging from the `k` nearest samples, with its variance as a second
+          variable ``<element>_variance``;
+        - 'spline': the surface of least bending.
+
+        `validate_gridding` tells which of them suits the samples.
+    k : int or None, default 12
+        Number of nearest samples for 'idw' and 'kriging'. None takes all samples ('idw').
     power : float, default 2
         Exponent of the distance, more than 0.
     radius : float, optional
-        Samples farther than this (CRS units of the grid) do not count. Default: all do, which
-        carries values far beyond the samples.
+        Samples farther than this (CRS units of the grid) do not count ('idw', 'nearest'). Default:
+        all do, which carries values far beyond the samples.
     min_samples : int, default 1
-        Cells with fewer samples that count are NaN.
+        Cells with fewer samples that count are NaN ('idw', 'nearest').
+    variogram : {'spherical', 'exponential', 'gaussian'}, default 'spherical'
+        Model that is fitted to the variogram of each element ('kriging').
+    damping : float, optional
+        How much a spline may pass beside its samples to be smoother; default: not at all.
+    chunks : int, tuple of int or 'auto', optional
+        Height and width, in cells, of the chunks of a lazy result: nothing is computed before it is
+        asked for, on whatever scheduler dask uses then. For grids larger than memory, written
+        with `write_cog` or `write_zarr`.
+    device : str, default 'cpu'
+        'cuda', 'cuda:1', … grid by inverse distance on a GPU. Not 'auto', because loading torch takes
+        longer than most grids.
     progress : bool, default False
         Show a progress bar.
 
     Returns
     -------
     xarray.Dataset
-        One float32 variable per element, dims (y, x), with ``units`` and ``long_name``. An element
-        without any value is NaN everywhere.
+        One float32 variable per element, dims (y, x), with ``units`` and ``long_name``; backed by
+        dask where `chunks` is given. An element without any value is NaN everywhere.
 
     Raises
     ------
     CRSError
         When the grid is in degrees, or the samples have no place in its CRS.
     InputError
-        When an argument is out of its range, or no sample lies on the grid.
+        When an argument is out of its range, no sample lies on the grid, the grid is larger than
+        memory and `chunks` is not given, or a method is not practical for its size.
+    DeviceError
+        When the device cannot be used.
+
+    Warns
+    -----
+    DataWarning
+        When cells are more than ten times finer than the samples lie apart.
 
     Notes
     -----
-    Exact: the error against float64 arithmetic stays below 2e-6 of the weighted mean of absolute
-    values. The bytes do not depend on the number of threads. The first call of a new installation
-    compiles for some seconds; later ones find the result on the disk.
+    The error of inverse distance weighting against float64 arithmetic stays below 2e-6 of the
+    weighted mean of absolute values: the `k` nearest are exact, and with ``k=None`` far samples
+    are summed at Chebyshev nodes, up to power 4. Its bytes depend neither on the number of threads
+    nor on `chunks`. The first call of a new installation compiles for some seconds; later ones
+    find the result on the disk.
 
     References
     ----------
@@ -93,12 +140,159 @@ def interpolate(
     """
     with contextlib.suppress(ImportError):
         import rioxarray  # noqa: F401  (so that the survey has .rio; where rasterio is absent it has not)
+    gridder = _gridder(samples, grid, method, k, power, radius, min_samples, variogram, damping, device)
+    warn_if_finer(gridder.points, grid)
+    names, attrs = _describe(samples, method)
+    if chunks is not None:
+        stack = _lazy(gridder, grid, len(names), chunks)
+    else:
+        _check_memory(len(names), grid)
+        with tqdm(
+            total=math.prod(grid.shape), desc="gridding", unit="cell", unit_scale=True, disable=not progress
+        ) as bar:
+            stack = gridder.fill((0, 0), grid.shape, None, bar.update)
+    return grid.dataset(dict(zip(names, stack, strict=True)), attrs)
+
+
+def interpolate_on_device(
+    samples: Samples,
+    grid: Grid,
+    k: int | None = 12,
+    power: float = 2.0,
+    *,
+    radius: float | None = None,
+    min_samples: int = 1,
+    device: str = "auto",
+) -> Tensor:
+    """Interpolate by inverse distance weighting and leave the result on the device.
+
+    For training and inference that take their bands where they lie; `interpolate` gives the same
+    as a georeferenced Dataset.
+
+    Parameters
+    ----------
+    samples, grid, k, power, radius, min_samples
+        As in `interpolate`.
+    device : str, default 'auto'
+        'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 of shape (n_elements, ny, nx), in the units of the elements, which are in the order
+        of ``samples.elements``; NaN where there is no value.
+
+    Raises
+    ------
+    CRSError, InputError, DeviceError
+        As in `interpolate`; DeviceError too when the device has no memory for the result.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> samples = gp.Samples([[50, 50], [250, 50]], [[10.0], [30.0]], ("Cu",), ("ppm",), "EPSG:32649")
+    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 100), (1, 3))
+    >>> gp.interpolate_on_device(samples, grid, device="cpu")
+    tensor([[[10., 20., 30.]]])
+    """
+    gridder = _gridder(samples, grid, "idw", k, power, radius, min_samples, VARIOGRAMS[0], None, device)
+    return gridder.on_device((0, 0), grid.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Gridder:
+    """Samples in the CRS of a grid, its geometry, and how to fill any part of it; goes to the workers of a cluster."""
+
+    points: NDArray[np.float64]  # (N, 2)
+    values: NDArray[np.float64]  # (N, C)
+    origin: tuple[float, float]
+    step: tuple[float, float]
+    method: str
+    k: int | None
+    power: float
+    radius: float
+    min_samples: int
+    device: str
+    surface: Surface | None
+
+    def fill(
+        self, first: tuple[int, int], shape: tuple[int, int], threads: int | None, done: Callable[[int], object]
+    ) -> NDArray[np.float32]:
+        """Return the bands (B, *shape) of the part of the grid from cell `first` on."""
+        if self.surface is not None:
+            return self._ask(self.surface, first, shape, done)
+        if self.device != "cpu":
+            filled: NDArray[np.float32] = self.on_device(first, shape).cpu().numpy()
+            done(math.prod(shape))
+            return filled
+        out = np.empty((self.values.shape[1], *shape), dtype=np.float32)
+        args = (self.points, self.values, self.origin, self.step)
+        # With a radius few of all samples count, and those are what the search for the nearest is made for.
+        if self.k is None and self.radius == math.inf:
+            direct = self.method == "idw-direct"
+            idw_all(*args, self.power, out, first, self.min_samples, direct, threads, done)
+        else:
+            k = self.k or len(self.points)
+            idw_nearest(*args, k, self.power, out, first, self.radius, self.min_samples, threads, done)
+        return out
+
+    def on_device(self, first: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """Return the same as a tensor on the device."""
+        from geoprospect._kernels.devices import resolve_device
+        from geoprospect._kernels.idw_torch import idw_on_device
+
+        return idw_on_device(
+            self.points, self.values, self.origin, self.step, shape, self.k, self.power, resolve_device(self.device),
+            first=first, radius=self.radius, min_samples=self.min_samples,
+        )  # fmt: skip
+
+    def _ask(
+        self, surface: Surface, first: tuple[int, int], shape: tuple[int, int], done: Callable[[int], object]
+    ) -> NDArray[np.float32]:
+        """Ask a surface for its height, and its variance if it has one, at the cell centres."""
+        (west, north), (dx, dy), (ny, nx) = self.origin, self.step, shape
+        x = west + dx * (first[1] + np.arange(nx) + 0.5)
+        y = north + dy * (first[0] + np.arange(ny) + 0.5)
+        n_bands = self.values.shape[1] * (2 if self.method == "kriging" else 1)
+        out, rows = np.empty((n_bands, ny, nx), dtype=np.float32), max(1, _CELLS // nx)
+        for top in range(0, ny, rows):
+            at = np.stack(np.meshgrid(x, y[top : top + rows]), axis=-1)  # (rows, nx, 2)
+            mean, variance = surface.evaluate(at.reshape(-1, 2))
+            both = mean if variance is None else np.concatenate([mean, variance])
+            out[:, top : top + rows] = both.reshape(n_bands, *at.shape[:2])
+            done(at.shape[0] * nx)
+        return out
+
+
+def _gridder(
+    samples: Samples, grid: Grid, method: str, k: int | None, power: float, radius: float | None, min_samples: int,
+    variogram: str, damping: float | None, device: str,
+) -> _Gridder:  # fmt: skip
+    """Check the arguments of `interpolate`, bring the samples into the CRS of the grid, fit a surface where one is."""
     if not isinstance(samples, Samples):
         raise InputError(f"samples: is a {type(samples).__name__}, needs Samples; read a table with read_samples(path)")
-    check_choice("method", method, ("idw",))
-    k, power = check_int("k", k), check_number("power", power, above=0)
+    check_choice("method", method, METHODS)
+    k, power = None if k is None else check_int("k", k), check_number("power", power, above=0)
     min_samples = check_int("min_samples", min_samples)
     reach = math.inf if radius is None else check_number("radius", radius, above=0)
+    if method == "idw-direct":
+        k = None
+        if radius is not None:
+            raise InputError(f"method='idw-direct', radius={radius!r}: sums all samples; pass method='idw', k=None")
+    if method == "kriging" and k is None:
+        raise InputError("k=None: kriging works from the nearest samples; pass their number, for example k=12")
+    if method in SURFACES and (radius is not None or min_samples > 1):
+        raise InputError(
+            f"radius={radius!r}, min_samples={min_samples}: belong to 'idw' and 'nearest', not to {method!r}; "
+            "mask its result by gp.support(samples, grid).distance"
+        )
+    if device != "cpu" and method not in ("idw", "nearest"):
+        raise InputError(f"device={device!r}: {method!r} runs on the CPU only; pass device='cpu' or method='idw'")
+    if device != "cpu":
+        from geoprospect._kernels.devices import resolve_device
+
+        device = str(resolve_device(device))
     if not grid.crs.is_projected:
         raise CRSError(
             f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
@@ -107,20 +301,58 @@ def interpolate(
     moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
     if not grid.contains(*moved.points.T).any():
         raise InputError("samples: none of them lies on the grid; are both CRS right?")
-    _check_memory(len(samples.elements), grid)
+    surface = None
+    if method in SURFACES:
+        check_size(method, len(samples), math.prod(grid.shape), len(samples.elements), k or 1)
+        surface = fit_surface(method, moved.points, moved.values, k=k or 1, variogram=variogram, damping=damping)
     t = grid.transform
-    bands = np.empty((len(samples.elements), *grid.shape), dtype=np.float32)
-    with tqdm(total=grid.shape[0], desc="gridding", unit="row", disable=not progress) as bar:
-        for top in range(0, grid.shape[0], _ROWS):
-            part = bands[:, top : top + _ROWS]
-            idw_nearest(
-                moved.points, moved.values, (t.c, t.f), (t.a, t.e), k, power, part, (top, 0), reach, min_samples
-            )
-            bar.update(part.shape[1])
-    return grid.dataset(
-        dict(zip(samples.elements, bands, strict=True)),
-        {e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)},
-    )
+    return _Gridder(
+        moved.points, moved.values, (t.c, t.f), (t.a, t.e), method, 1 if method == "nearest" else k, power, reach,
+        min_samples, device, surface,
+    )  # fmt: skip
+
+
+def _describe(samples: Samples, method: str) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the names of the bands and what they say of themselves."""
+    attrs = {e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)}
+    if method == "kriging":
+        for element, unit in zip(samples.elements, samples.units, strict=True):
+            name = f"{element}_variance"
+            if name in attrs:
+                raise InputError(f"samples: {name!r} is the name of an element, and of the kriging variance; rename it")
+            attrs[name] = {"units": f"({unit})²" if unit else "", "long_name": f"kriging variance of {element}"}
+    return list(attrs), attrs
+
+
+def _lazy(gridder: _Gridder, grid: Grid, n_bands: int, chunks: int | tuple[int, int] | str) -> Any:
+    """Return a dask array (B, Y, X) whose chunks are filled when they are asked for.
+
+    One task fills all bands of a chunk, in one thread, because dask has threads of its own.
+    """
+    import dask.array
+    from dask.base import tokenize
+    from dask.delayed import delayed
+
+    try:
+        rows, cols = dask.array.core.normalize_chunks(chunks, grid.shape, dtype=np.dtype(f"V{4 * n_bands}"))
+        if not all(isinstance(size, int) and size > 0 for size in (*rows, *cols)):
+            raise ValueError("sizes are not positive whole numbers")
+    except (TypeError, ValueError, ArithmeticError) as err:
+        raise InputError(
+            f"chunks={chunks!r}: needs a number of cells, two of them (rows, columns), or 'auto' ({err})"
+        ) from None
+    # The samples stand in the graph once, not in every task.
+    held = delayed(gridder, pure=True, traverse=False)
+    return dask.array.map_blocks(
+        _fill_chunk, held, chunks=((n_bands,), rows, cols), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32),
+        name=f"interpolate-{tokenize(gridder, grid, rows, cols)}",
+    )  # fmt: skip
+
+
+def _fill_chunk(gridder: _Gridder, block_info: Any = None) -> NDArray[np.float32]:
+    """Fill one chunk; `block_info` is where dask says which."""
+    _, (top, bottom), (left, right) = block_info[None]["array-location"]
+    return gridder.fill((top, left), (bottom - top, right - left), 1, lambda cells: None)
 
 
 def _check_memory(n_bands: int, grid: Grid) -> None:
@@ -133,5 +365,6 @@ def _check_memory(n_bands: int, grid: Grid) -> None:
     if needed > memory:
         raise InputError(
             f"grid: {grid} makes {needed / 2**30:,.0f} GiB of {n_bands} bands, this machine has "
-            f"{memory / 2**30:,.0f}; take larger cells (a resolution is in {grid.unit}s, not degrees) or fewer elements"
+            f"{memory / 2**30:,.0f}; pass chunks=1024 and write the result with write_cog, or take larger cells (a "
+            f"resolution is in {grid.unit}s, not degrees)"
         )

@@ -18,13 +18,14 @@ from geoprospect._version import __version__
 from geoprospect.catalog import write_layers
 from geoprospect.config import Config
 from geoprospect.errors import InputError, OutputError, SeparationError
+from geoprospect.exports import write_cog
 from geoprospect.grid import Grid
 from geoprospect.inference import predict, predict_cells
 from geoprospect.interpolation import interpolate
 from geoprospect.metrics import Evaluation, evaluate
 from geoprospect.model import ProspectivityModel
 from geoprospect.publishing import published
-from geoprospect.rasters import read_bands, write_cog
+from geoprospect.rasters import read_bands
 from geoprospect.samples import Samples, read_deposits, read_samples
 from geoprospect.screening import screen, screening_points
 from geoprospect.synthetic import make_survey
@@ -178,7 +179,8 @@ def _prospect(
     samples: Samples, deposits: gpd.GeoDataFrame, grid: Grid, c: Config, folder: Path, device: str, progress: bool
 ) -> Run:
     """Go the way from samples to files."""
-    survey = interpolate(samples, grid, progress=progress, **c.interpolation.model_dump())
+    gridded = interpolate(samples, grid, progress=progress, **c.interpolation.arguments())
+    survey = gridded[list(samples.elements)]  # a kriging variance tells of samples, not of ore
     for band in c.bands:
         paths = {band.name: band.path} if band.name else band.path
         more = read_bands(paths, grid, column=band.column, resampling=band.resampling, crs=band.crs)
@@ -186,7 +188,7 @@ def _prospect(
         if twice:
             raise InputError(f"bands: {band.path!r} brings a second band {min(map(str, twice))!r}; give it a name =")
         survey = survey.assign(more.data_vars)
-    write_cog(survey, folder / "survey.tif")
+    write_cog(gridded.assign(survey.data_vars), folder / "survey.tif")
     ranking = screen(survey, deposits, c.screening.alpha, c.seed, rule=_rule(c) or "holm")
     _write_text(folder / "ranking.csv", ranking.to_csv())
     survey = _with_something_to_say(survey, ranking)

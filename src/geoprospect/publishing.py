@@ -89,7 +89,7 @@ def _sha256(file: Path) -> str:
 
 def _sync(path: Path) -> None:
     """Have the disk keep what was written before the name points to it."""
-    for file in [path] if path.is_file() else path.iterdir():
+    for file in [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
 

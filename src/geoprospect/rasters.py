@@ -1,9 +1,7 @@
-"""Raster files in and out: the only place that opens or writes one."""
+"""Rasters in: the only place that opens a raster file; `exports` writes them."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +12,6 @@ import geopandas as gpd
 import numpy as np
 import rasterio
 import rasterio.features
-import rasterio.shutil
 import rasterio.warp
 import rioxarray  # noqa: F401  (whoever reads or writes rasters finds .rio on every Dataset)
 import shapely
@@ -22,17 +19,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from geoprospect._checks import check_choice, check_crs, check_input_file, check_output_file
-from geoprospect._version import __version__
+from geoprospect._checks import check_choice, check_crs, check_input_file
 from geoprospect.errors import CorruptFileError, CRSError, InputError
 from geoprospect.grid import Grid
-from geoprospect.publishing import published
-
-log = logging.getLogger("geoprospect")
 
 _RESAMPLING = ("auto", "nearest", "bilinear", "cubic", "average", "mode")
 _TIFF_SUFFIXES = (".tif", ".tiff")
-_BLOCK = 512
 # Cells whose distances are looked up in one go; bounds the memory of the query.
 _CHUNK_CELLS = 2_000_000
 
@@ -108,12 +100,12 @@ def read_bands(
 
 
 def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a GeoTIFF or COG as it lies: every band a variable on the grid of the file.
+    """Read a GeoTIFF, COG or Zarr store as it lies: every band a variable on the grid of the file.
 
     Parameters
     ----------
     path : path-like
-        A north-up GeoTIFF, such as `write_cog` writes.
+        A north-up GeoTIFF, such as `write_cog` writes, or a Zarr store, such as `write_zarr` writes.
 
     Returns
     -------
@@ -124,7 +116,7 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     InputError
-        When the file is no GeoTIFF, is rotated, or two bands have one description.
+        When the file is no GeoTIFF or Zarr store, is rotated, or two bands have one description.
     CRSError
         When it has no CRS.
     CorruptFileError
@@ -142,6 +134,8 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
     >>> gp.read_survey(path)["Cu"].attrs
     {'units': 'ppm', 'long_name': 'Cu'}
     """
+    if os.path.isdir(path) and Path(path).suffix.lower() == ".zarr":  # noqa: PTH112
+        return _read_store(Path(path))
     file = check_input_file("path", path)
     with _open(file, "path") as source:
         grid = Grid(source.crs.to_wkt() if source.crs else None, source.transform, source.shape)
@@ -160,90 +154,6 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
             for i, name in enumerate(names)
         }
     return grid.dataset(dict(zip(names, values, strict=True)), attrs)
-
-
-def write_geotiff(
-    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None
-) -> Path:
-    """Write a plain tiled GeoTIFF, one band per variable.
-
-    Parameters, returns and errors are those of `write_cog`; there are no overviews.
-
-    Parameters
-    ----------
-    data : xarray.Dataset or xarray.DataArray
-        Variables with dims (y, x) and a CRS.
-    path : path-like
-        A name that ends in .tif or .tiff, in a folder that exists.
-    tags : mapping of str to str, optional
-        More metadata for the file.
-
-    Returns
-    -------
-    pathlib.Path
-        Where the file is.
-
-    Raises
-    ------
-    InputError, OutputError
-        As in `write_cog`.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> import numpy as np
-    >>> from affine import Affine
-    >>> import geoprospect as gp
-    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 400), (4, 4))
-    >>> survey = grid.dataset({"Cu": np.ones((4, 4), "float32")}, {"Cu": {"units": "ppm"}})
-    >>> gp.write_geotiff(survey, pathlib.Path(tempfile.mkdtemp()) / "survey.tif").name
-    'survey.tif'
-    """
-    return _write(data, path, tags, cog=False)
-
-
-def write_cog(
-    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None
-) -> Path:
-    """Write a Cloud Optimized GeoTIFF, one band per variable.
-
-    The file is written beside its place, read back and compared, and only then given its name.
-
-    Parameters
-    ----------
-    data : xarray.Dataset or xarray.DataArray
-        Variables with dims (y, x) and a CRS. Integers are written as float32, with NaN as nodata.
-    path : path-like
-        A name that ends in .tif or .tiff, in a folder that exists.
-    tags : mapping of str to str, optional
-        More metadata for the file.
-
-    Returns
-    -------
-    pathlib.Path
-        Where the file is. Its bands carry description, units and statistics; the file carries
-        the attributes of the dataset and the version of geoprospect.
-
-    Raises
-    ------
-    InputError
-        When there is nothing to write, the data have no grid, or a tag is malformed.
-    OutputError
-        When the file cannot be written whole; what stood there before is untouched.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> import numpy as np
-    >>> from affine import Affine
-    >>> import geoprospect as gp
-    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 400), (4, 4))
-    >>> survey = grid.dataset({"Cu": np.ones((4, 4), "float32")}, {"Cu": {"units": "ppm"}})
-    >>> path = gp.write_cog(survey, pathlib.Path(tempfile.mkdtemp()) / "survey.tif")
-    >>> float(gp.read_bands({"Cu": path}, grid)["Cu"].mean())
-    1.0
-    """
-    return _write(data, path, tags, cog=True)
 
 
 def _named(
@@ -265,6 +175,28 @@ def _open(file: Path, argument: str) -> rasterio.DatasetReader:
         return rasterio.open(file, driver="GTiff")
     except rasterio.RasterioIOError as err:
         raise InputError(f"{argument}={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
+
+
+def _read_store(store: Path) -> xr.Dataset:
+    """Read the bands of a Zarr store."""
+    try:
+        source = xr.open_zarr(store, decode_coords="all", chunks=None)
+    except Exception as err:  # xarray and zarr raise many kinds
+        raise InputError(f"path={str(store)!r}: cannot be read as a Zarr store ({err})") from err
+    with source:
+        grid = Grid.of(source)
+        bands = {str(name): band for name, band in source.data_vars.items() if set(band.dims) == {"y", "x"}}
+        try:
+            values = {
+                name: band.transpose("y", "x").to_numpy().astype(np.float32, copy=False) for name, band in bands.items()
+            }
+        except Exception as err:  # each codec has errors of its own
+            raise CorruptFileError(f"{store}: cannot be read ({err}); the store is damaged") from err
+    attrs = {
+        name: {"units": str(band.attrs.get("units", "")), "long_name": str(band.attrs.get("long_name", name))}
+        for name, band in bands.items()
+    }
+    return grid.dataset(values, attrs)
 
 
 def _unpacked(source: rasterio.DatasetReader, index: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -358,86 +290,3 @@ def _distance(geometry: gpd.GeoSeries, grid: Grid) -> NDArray[np.float32]:
         _, found = tree.query_nearest(shapely.points(x.ravel(), y.ravel()), return_distance=True, all_matches=False)
         distance[top : top + step] = found.reshape(x.shape)
     return distance
-
-
-def _write(
-    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], tags: Mapping[str, str] | None, cog: bool
-) -> Path:
-    file = check_output_file("path", path, _TIFF_SUFFIXES)
-    dataset = data.to_dataset(name=data.name or "band") if isinstance(data, xr.DataArray) else data
-    bands = [str(name) for name, band in dataset.data_vars.items() if set(band.dims) == {"y", "x"}]
-    if not bands:
-        raise InputError("data: has no variable with dims (y, x); there is nothing to write")
-    grid = Grid.of(dataset)
-    file_tags = _file_tags(dataset, tags)
-    # A dask array written straight to the COG driver raises or zeroes the overviews, and
-    # the driver only copies: so a tiled GeoTIFF is staged first.
-    with published(file, lambda written: _compare(written, dataset, bands)) as beside:
-        if not cog:
-            _write_tiled(dataset, bands, grid, beside, file_tags, {"compress": "deflate", "predictor": 3})
-            return file
-        staged = beside.with_name(f"{beside.name}.staged.tif")  # `published` removes what begins with its name
-        _write_tiled(dataset, bands, grid, staged, file_tags, {})
-        rasterio.shutil.copy(
-            staged, beside, driver="COG", compress="deflate", predictor="yes", blocksize=_BLOCK,
-            overview_resampling="average", num_threads="all_cpus",
-        )  # fmt: skip
-    return file
-
-
-def _write_tiled(
-    dataset: xr.Dataset, bands: list[str], grid: Grid, file: Path, tags: dict[str, str], options: dict[str, Any]
-) -> None:
-    """Write the bands as a tiled GeoTIFF of float32 with NaN as nodata."""
-    profile = {
-        "driver": "GTiff", "dtype": "float32", "count": len(bands), "height": grid.shape[0], "width": grid.shape[1],
-        "crs": grid.crs.to_wkt(), "transform": grid.transform, "nodata": np.nan, "tiled": True, "blockxsize": _BLOCK,
-        "blockysize": _BLOCK, "interleave": "band", "bigtiff": "if_safer",
-    }  # fmt: skip
-    with rasterio.open(file, "w", **profile, **options) as target:
-        target.update_tags(**tags)
-        for index, name in enumerate(bands, start=1):
-            values = _values(dataset, name)
-            target.write(values, index)
-            target.set_band_description(index, name)
-            units = str(dataset[name].attrs.get("units", ""))
-            if units:
-                target.set_band_unit(index, units)
-            target.update_tags(index, **_statistics(values), LONG_NAME=str(dataset[name].attrs.get("long_name", name)))
-
-
-def _values(dataset: xr.Dataset, name: str) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = dataset[name].transpose("y", "x").to_numpy().astype(np.float32, copy=False)
-    return values
-
-
-def _statistics(values: NDArray[np.float32]) -> dict[str, str]:
-    """Return the statistics that GIS programs look for, computed in float64 over valid cells."""
-    valid = values[np.isfinite(values)]
-    if not valid.size:
-        return {}
-    found = {
-        "MINIMUM": valid.min(), "MAXIMUM": valid.max(), "MEAN": valid.mean(dtype=np.float64),
-        "STDDEV": valid.std(dtype=np.float64), "VALID_PERCENT": 100 * valid.size / values.size,
-    }  # fmt: skip
-    return {f"STATISTICS_{key}": f"{value:.9g}" for key, value in found.items()}
-
-
-def _file_tags(dataset: xr.Dataset, tags: Mapping[str, str] | None) -> dict[str, str]:
-    """Return what the file says of itself: no time of day, so the same input gives the same bytes."""
-    wrong = [key for key in tags or {} if not key or any(mark in key for mark in ":= ")]
-    if wrong:
-        raise InputError(f"tags: the key {wrong[0]!r} holds ':', '=' or a space, which GeoTIFF does not keep")
-    own = {str(k).upper(): v if isinstance(v, str) else json.dumps(v, default=str) for k, v in dataset.attrs.items()}
-    own = {key: value for key, value in own.items() if not any(mark in key for mark in ":= ")}
-    return {"TIFFTAG_SOFTWARE": f"geoprospect {__version__}", **own, **dict(tags or {})}
-
-
-def _compare(file: Path, dataset: xr.Dataset, bands: list[str]) -> None:
-    """Read a written file back; a full disk can leave one that opens and is not whole."""
-    with rasterio.open(file) as source:
-        if source.count != len(bands) or source.crs is None:
-            raise CorruptFileError(f"{file.name}: read back with {source.count} bands instead of {len(bands)}")
-        for index, name in enumerate(bands, start=1):
-            if not np.array_equal(source.read(index), _values(dataset, name), equal_nan=True):
-                raise CorruptFileError(f"{file.name}: band {name!r} does not read back as it was written")

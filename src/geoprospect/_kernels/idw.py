@@ -4,35 +4,59 @@ Cells are worked on in blocks of 16 x 16 that are anchored to the rows and colum
 any part of it comes out the same to the byte. The triangle inequality settles most of the question for a whole
 block: with d_k and d_k+1 the distances of the k-th and the next nearest point from its centre, and h its half
 diagonal, a point nearer than d_k+1 - 2h is among the k nearest of every cell, one farther than d_k + 2h of none.
-Only the few between are ranked for each cell: the rank of a point is the number of points that come before it,
-by distance and then by index, counted for the 256 cells of a block in step. What is left are weights times
-values, also in step, for four elements and four points at a time.
+Of those between, most pairs are settled for a whole block too: the difference of two squared distances is linear in
+x and y, so it can only change its sign where the line halfway between two points crosses the block. Only the few
+that are left are ranked for each cell: the rank of a point is the number of points that come before it, by distance
+and then by index, counted for the 256 cells of a block in step. What remains are weights times values, also in step,
+for four elements and four points at a time.
 
-Distances are the float64 squares of the plain differences of coordinates, so a tie here is a tie for anybody
-who computes them in the same way. Weights are relative to the nearest point, so nothing overflows.
+Elements that lack the same samples form a group. Groups search and rank on their own, because each has its own
+k nearest; the distances of a point from the cells of a block are computed once for all of them.
+
+Points are ranked by the float64 squares of the plain differences of coordinates, so a tie here is a tie for anybody
+who computes them in the same way. Weights are float32, relative to the nearest point, so nothing overflows.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
-SIDE = 16  # cells along a block
-LANES = SIDE * SIDE
+from geoprospect._kernels.lanes import (
+    CHUNK,
+    LANES,
+    SIDE,
+    Cells,
+    Flags,
+    Floats,
+    Indices,
+    Singles,
+    accumulate,
+    accumulate_one,
+    flush,
+    in_threads,
+    invert,
+    nearest_lane,
+    place,
+    square_distances,
+    store,
+)
+
 SPAN = 4 * SIDE  # cells along a superblock, whose blocks share one search
-CHUNK = 32  # points whose weights are held at once
-MOST = 96  # points whose distances are held at once; where more must be ranked, each cell picks its own
+STRIPE = 16 * SPAN  # cells along the part of a row of superblocks that is one job
+MOST = 96  # points that are ranked at once; where there are more, each cell picks its own
+OPEN = 256  # points whose pairs are looked at; their number grows with the square
+SLOTS = 128  # points whose distances from a block are kept
+# Rows of distances and weights: the slots, the points of a chunk without one, their weights once they are made, zeros.
+LOOSE, MADE, ZERO = SLOTS, SLOTS + CHUNK, SLOTS + 2 * CHUNK
 EXACT = 64  # sums over more points than this are totalled in float64
 ROUNDING = 1e-9  # relative slack of a bound, far above what float64 loses on it
-
-_FUSED = {"contract", "nsz"}
-_Floats = NDArray[np.float64]
-_Singles = NDArray[np.float32]
-_Indices = NDArray[np.int32]
+BEFORE, AFTER, CROSSING = 0, 1, 2  # of two points: in every cell the first is nearer, or farther, or it depends
 
 
 class Buckets(NamedTuple):
@@ -44,22 +68,66 @@ class Buckets(NamedTuple):
     columns: int
     rows: int
     start: NDArray[np.int64]
-    member: _Indices
+    member: Indices
+
+
+class Elements(NamedTuple):
+    """Values of the points, the elements of a group side by side; a group is one element, or filled up to fours."""
+
+    value: Singles  # (N, W), 0 where missing or filling
+    valid: Flags  # (G, N)
+    start: NDArray[np.int64]  # (G + 1,): group g has the columns start[g] … start[g + 1]
+    band: NDArray[np.int64]  # (W,): which plane a column is; -1 for filling
+
+
+class Rule(NamedTuple):
+    """Which points count, and how much."""
+
+    k: int
+    half_power: float
+    radius: float
+    min_samples: int
+
+
+class Bench(NamedTuple):
+    """The arrays that one thread works with; rows are points, columns the cells of a block."""
+
+    square: Floats  # (MADE, LANES): squared distances
+    weight: Singles  # (ZERO + 1, LANES): their inverses, in cells; weights
+    squared: Flags  # (SLOTS,): whether the row of squares is filled
+    centred: Flags  # (SLOTS,): whether the point lies on a cell centre, so that its weight is infinite
+    slot: Indices  # (N,): the row of each point, or -1
+    member: Indices  # (SLOTS,): the point of each row
+    rows: Indices  # (CHUNK,): where the distances of a chunk of points stand
+    heavy: Indices  # (CHUNK,): where their weights stand
+    relation: Indices  # (OPEN, OPEN): of pairs of open points
+    before: Indices  # (MOST, LANES): points that come before, at most MOST
+    nearest: Floats  # (LANES,): squared distance of the nearest point
+    best: Singles  # (LANES,): the greatest inverse
+    gain: Singles  # (LANES,): 1 / best
+    v: Singles  # (CHUNK, W)
+    acc: Singles  # (W, LANES)
+    total: Singles  # (LANES,)
+    acc64: Floats
+    total64: Floats
+    used: Indices  # (LANES,): points that count
 
 
 def idw_nearest(
-    points: _Floats,
-    values: _Floats,
+    points: Floats,
+    values: Floats,
     origin: tuple[float, float],
     step: tuple[float, float],
     k: int,
     power: float,
-    out: _Singles,
+    out: Singles,
     first: tuple[int, int] = (0, 0),
     radius: float = math.inf,
     min_samples: int = 1,
+    threads: int | None = None,
+    done: Callable[[int], object] | None = None,
 ) -> None:
-    """Interpolate into a part of a grid; elements that lack the same points share the search and the weights.
+    """Interpolate into a part of a grid.
 
     Parameters
     ----------
@@ -68,29 +136,48 @@ def idw_nearest(
     origin : x and y of the north-west corner of the whole grid
     step : x and y from one cell to the next; y is negative where north is up
     k, power : neighbours and exponent of the distance
-    out : (C, Y, X) float32, filled; NaN where too few neighbours count
+    out : (C, Y, X) float32, C-contiguous, filled; NaN where too few neighbours count
     first : row and column in the whole grid of out[:, 0, 0]
     radius : neighbours beyond it do not count
     min_samples : fewest neighbours that make a value
+    threads : how many; None for numba's number
+    done : called with the number of cells of each job that is finished
     """
+    out[np.isnan(values).all(axis=0)] = np.nan
+    rows = np.flatnonzero(~np.isnan(values).all(axis=1))
+    if not rows.size:
+        return
+    points = points[rows]
+    elements, buckets = group(values[rows]), bucket_index(points)
+    x, y = np.ascontiguousarray(points.T)
+    cells, rule = Cells(*origin, *step, *first), Rule(min(k, len(points)), power / 2, radius, min_samples)
+    row_end, col_end = first[0] + out.shape[1], first[1] + out.shape[2]
+    jobs = [
+        (x, y, elements, buckets, cells, rule, out, top, left, min(left + STRIPE, col_end),
+         (min(top + SPAN, row_end) - max(top, first[0])) * (min(left + STRIPE, col_end) - max(left, first[1])))
+        for top in range(first[0] // SPAN * SPAN, row_end, SPAN)
+        for left in range(first[1] // STRIPE * STRIPE, col_end, STRIPE)
+    ]  # fmt: skip
+    in_threads(_fill, jobs, threads, done)
+
+
+def group(values: Floats) -> Elements:
+    """Sort elements into groups that lack the same points; an element without any value is in none."""
     patterns, pattern_of = np.unique(~np.isnan(values), axis=1, return_inverse=True)
-    for p in range(patterns.shape[1]):
-        rows, columns = np.flatnonzero(patterns[:, p]), np.flatnonzero(pattern_of.ravel() == p)
-        if not rows.size:
-            out[columns] = np.nan
-            continue
-        shared = np.zeros((rows.size, -(-columns.size // 4) * 4), dtype=np.float32)  # elements in fours
-        shared[:, : columns.size] = values[np.ix_(rows, columns)]
-        # Planes that lie side by side are filled where they are.
-        in_place = columns[-1] - columns[0] + 1 == columns.size
-        target = out[columns[0] : columns[-1] + 1] if in_place else np.empty((columns.size, *out.shape[1:]), np.float32)
-        x, y = np.ascontiguousarray(points[rows].T)
-        _fill(x, y, shared, bucket_index(points[rows]), *origin, *step, *first, k, power, radius, min_samples, target)
-        if not in_place:
-            out[columns] = target
+    valid, start, band, columns = [], [0], [], []
+    for p in np.flatnonzero(patterns.any(axis=0)):
+        members = np.flatnonzero(pattern_of.ravel() == p)
+        width = 1 if members.size == 1 else -(-members.size // 4) * 4
+        column = np.zeros((len(values), width), dtype=np.float32)
+        column[:, : members.size] = np.where(patterns[:, [p]], values[:, members], 0)
+        columns.append(column)
+        valid.append(patterns[:, p])
+        start.append(start[-1] + width)
+        band += [*members, *[-1] * (width - members.size)]
+    return Elements(np.hstack(columns), np.array(valid), np.array(start, np.int64), np.array(band, np.int64))
 
 
-def bucket_index(points: _Floats) -> Buckets:
+def bucket_index(points: Floats) -> Buckets:
     """Sort points into square buckets of about four."""
     low = points.min(axis=0)
     extent = np.maximum(points.max(axis=0) - low, 1e-9)
@@ -103,122 +190,93 @@ def bucket_index(points: _Floats) -> Buckets:
     return Buckets(float(low[0]), float(low[1]), side, columns, rows, start, member)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fill(
-    px: _Floats, py: _Floats, value: _Singles, buckets: Buckets, west: float, north: float, dx: float, dy: float,
-    row0: int, col0: int, k: int, power: float, radius: float, min_samples: int, out: _Singles,
+    px: Floats, py: Floats, elements: Elements, buckets: Buckets, cells: Cells, rule: Rule, out: Singles, top: int,
+    left: int, right: int, n_cells: int,
 ) -> None:  # fmt: skip
-    """Fill `out`, the part of the grid from (row0, col0) on; rows of superblocks run in parallel."""
-    north_most = row0 // SPAN
-    for job in prange((row0 + out.shape[1] - 1) // SPAN - north_most + 1):
-        _fill_row(
-            px, py, value, buckets, west, north, dx, dy, row0, col0, min(k, px.size), power, radius, min_samples, out,
-            (north_most + job) * SPAN,
-        )  # fmt: skip
-
-
-@njit(cache=True, error_model="numpy")
-def _fill_row(
-    px: _Floats, py: _Floats, value: _Singles, buckets: Buckets, west: float, north: float, dx: float, dy: float,
-    row0: int, col0: int, k: int, power: float, radius: float, min_samples: int, out: _Singles, top: int,
-) -> None:  # fmt: skip
-    """Fill the superblocks whose first row is `top`."""
-    ny, nx = out.shape[1], out.shape[2]
-    n, width = px.size, value.shape[1]
-    half_power, reach2 = power / 2, radius * radius
+    """Fill the superblocks whose first row is `top`, from column `left` up to `right`."""
+    n, groups = px.size, elements.start.size - 1
     found, mine, distance = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
-    squares, square = np.empty((MOST, LANES)), np.empty(LANES)
-    before = np.empty((MOST, LANES), np.int32)
-    nearest, scale = np.empty(LANES), np.empty(LANES)
-    weight, v = np.empty((CHUNK, LANES), np.float32), np.empty((CHUNK, width), np.float32)
-    acc, total = np.empty((width, LANES), np.float32), np.empty(LANES, np.float32)
-    acc64, total64 = np.empty((width, LANES)), np.empty(LANES)
-    used = np.empty(LANES, np.int32)
-    x, y = np.empty(SIDE), np.empty(SIDE)
-    for left in range(col0 // SPAN * SPAN, col0 + nx, SPAN):
-        n_found = _search(
-            px, py, west + dx * (left + SPAN / 2), north + dy * (top + SPAN / 2),
-            0.5 * math.hypot(SPAN * dx, SPAN * dy), k, radius, buckets, found, distance,
-        )  # fmt: skip
-        for row in range(max(top, row0 // SIDE * SIDE), min(top + SPAN, row0 + ny), SIDE):
-            for col in range(max(left, col0 // SIDE * SIDE), min(left + SPAN, col0 + nx), SIDE):
-                for i in range(SIDE):
-                    x[i] = west + dx * (col + i + 0.5)
-                    y[i] = north + dy * (row + i + 0.5)
-                n_sure, n_mine = _divide(
-                    px, py, west + dx * (col + SIDE / 2), north + dy * (row + SIDE / 2),
-                    0.5 * math.hypot((SIDE - 1) * dx, (SIDE - 1) * dy), k, radius, found[:n_found], mine, distance,
-                )  # fmt: skip
-                n_open, places = n_mine - n_sure, k - n_sure  # to be ranked, and how many of them count
-                if n_open > MOST:
-                    _cell_by_cell(px, py, value, mine[:n_mine], x, y, k, half_power, reach2, min_samples, acc, total)
-                else:
-                    held = n_mine <= MOST  # then all distances are kept, else only those to be ranked
-                    first_open = n_sure if held else 0
-                    nearest.fill(np.inf)
-                    for t in range(n_mine):
-                        kept = squares[t if held else max(t - n_sure, 0)]
-                        _square_distances(kept, x, y, px[mine[t]], py[mine[t]])
-                        _lower(nearest, kept)
-                    for lane in range(LANES):
-                        scale[lane] = 1 / nearest[lane]
-                    if n_open > places:
-                        _rank(squares[first_open : first_open + n_open], before)
-                    acc.fill(0)
-                    total.fill(0)
-                    used.fill(0)
-                    if n_mine > EXACT:
-                        acc64.fill(0)
-                        total64.fill(0)
-                    for start in range(0, n_mine, CHUNK):
-                        size = min(CHUNK, n_mine - start)
-                        for c in range(size):
-                            t = start + c
-                            for e in range(width):
-                                v[c, e] = value[mine[t], e]
-                            kept = squares[t if held else max(t - n_sure, 0)]
-                            if not held and t < n_sure:
-                                kept = square
-                                _square_distances(kept, x, y, px[mine[t]], py[mine[t]])
-                            _weigh(weight[c], kept, nearest, scale, half_power, reach2)
-                            if n_open > places and t >= n_sure:
-                                _keep_first(weight[c], kept, before[t - n_sure], places)
-                            if min_samples > 1:
-                                _count(used, kept, reach2)
-                        padded = (size + 3) // 4 * 4
-                        weight[size:padded].fill(0)
-                        v[size:padded].fill(0)
-                        _accumulate(acc, total, weight, v, padded)
-                        if n_mine > EXACT:
-                            _flush(acc, total, acc64, total64)
-                    if n_mine > EXACT:
-                        for e in range(width):
-                            for lane in range(LANES):
-                                acc[e, lane] = acc64[e, lane] / total64[lane]
-                        total.fill(1)
-                    if min_samples > 1:
-                        for lane in range(LANES):
-                            if used[lane] < min_samples:
-                                total[lane] = np.nan
-                for lane in range(LANES):
-                    total[lane] = 1 / total[lane]  # where nothing counts, infinite, and 0 times that is NaN
-                for e in range(out.shape[0]):
-                    _store(out[e], acc[e], total, row - row0, col - col0)
+    pool, ends = np.empty(1024, np.int32), np.zeros(groups + 1, np.int64)
+    bench, n_slots = _bench(n, elements), 0
+    x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / math.hypot(cells.dx, cells.dy)
+    for west in range(left, right, SPAN):
+        for g in range(groups):
+            m = _search(
+                px, py, elements.valid[g], cells.west + cells.dx * (west + SPAN / 2),
+                cells.north + cells.dy * (top + SPAN / 2), 0.5 * math.hypot(SPAN * cells.dx, SPAN * cells.dy),
+                rule.k, rule.radius, buckets, found, distance,
+            )  # fmt: skip
+            ends[g + 1] = ends[g] + m
+            if ends[g + 1] > pool.size:
+                longer = np.empty(2 * ends[g + 1], np.int32)
+                longer[: pool.size] = pool
+                pool = longer
+            pool[ends[g] : ends[g + 1]] = found[:m]
+        for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + SPAN, cells.row0 + out.shape[1]), SIDE):
+            for col in range(max(west, cells.col0 // SIDE * SIDE), min(west + SPAN, right), SIDE):
+                place(cells, row, col, x, y)
+                n_slots = _forget(bench.slot, bench.member, n_slots)
+                for g in range(groups):
+                    n_sure, n_mine = _divide(
+                        px, py, cells.west + cells.dx * (col + SIDE / 2), cells.north + cells.dy * (row + SIDE / 2),
+                        0.5 * (SIDE - 1) * abs(cells.dx), 0.5 * (SIDE - 1) * abs(cells.dy), rule,
+                        pool[ends[g] : ends[g + 1]], mine, distance, bench.relation,
+                    )  # fmt: skip
+                    start, end = elements.start[g], elements.start[g + 1]
+                    if n_mine - n_sure > MOST:
+                        _cell_by_cell(px, py, elements.value, start, end, mine[:n_mine], x, y, rule, bench)
+                    else:
+                        n_slots = _hold(
+                            px, py, mine, n_sure, n_mine, x, y, scale, rule, bench.square, bench.weight, bench.squared,
+                            bench.centred, bench.slot, bench.member, n_slots,
+                        )  # fmt: skip
+                        _average(
+                            px, py, elements.value, start, end, mine[:n_mine], n_sure, x, y, scale, rule, bench.square,
+                            bench.weight, bench.centred, bench.slot, bench.rows, bench.heavy, bench.relation,
+                            bench.before, bench.nearest, bench.best, bench.gain, bench.v, bench.acc[: end - start],
+                            bench.total, bench.acc64[: end - start], bench.total64, bench.used,
+                        )  # fmt: skip
+                    for lane in range(LANES):  # where nothing counts, infinite, and 0 times that is NaN
+                        bench.total[lane] = 1 / bench.total[lane]
+                    for e in range(end - start):
+                        if elements.band[start + e] >= 0:
+                            store(
+                                out[elements.band[start + e]], bench.acc[e], bench.total, row - cells.row0,
+                                col - cells.col0,
+                            )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _bench(n: int, elements: Elements) -> Bench:
+    """Lay out the arrays of one thread for n points."""
+    width = 0
+    for g in range(elements.start.size - 1):
+        width = max(width, elements.start[g + 1] - elements.start[g])
+    return Bench(
+        np.empty((MADE, LANES)), np.zeros((ZERO + 1, LANES), np.float32), np.zeros(SLOTS, np.bool_),
+        np.zeros(SLOTS, np.bool_), np.full(n, -1, np.int32), np.empty(SLOTS, np.int32), np.empty(CHUNK, np.int32),
+        np.empty(CHUNK, np.int32), np.empty((OPEN, OPEN), np.int32), np.zeros((MOST, LANES), np.int32),
+        np.empty(LANES), np.empty(LANES, np.float32), np.empty(LANES, np.float32),
+        np.empty((CHUNK, width), np.float32), np.empty((width, LANES), np.float32), np.empty(LANES, np.float32),
+        np.empty((width, LANES)), np.empty(LANES), np.empty(LANES, np.int32),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
 def _search(
-    px: _Floats, py: _Floats, cx: float, cy: float, reach: float, k: int, radius: float, buckets: Buckets,
-    found: _Indices, distance: _Floats,
+    px: Floats, py: Floats, valid: Flags, cx: float, cy: float, reach: float, k: int, radius: float, buckets: Buckets,
+    found: Indices, distance: Floats,
 ) -> int:  # fmt: skip
-    """Collect, by index, every point that may be among the k nearest of a place within `reach` of (cx, cy)."""
+    """Collect, by index, every valid point that may be among the k nearest of a place within `reach` of (cx, cy)."""
     column = min(max(math.floor((cx - buckets.west) / buckets.side), 0), buckets.columns - 1)
     row = min(max(math.floor((cy - buckets.south) / buckets.side), 0), buckets.rows - 1)
-    ring, bound, m = 1, np.inf, 0
+    ring, m = 1, 0
     while True:  # widen the ring of buckets until it holds k points: they bound the distance of the k-th nearest
         x0, x1 = max(column - ring, 0), min(column + ring, buckets.columns - 1)
         y0, y1 = max(row - ring, 0), min(row + ring, buckets.rows - 1)
-        m = _collect(px, py, cx, cy, np.inf, buckets, x0, x1, y0, y1, found, distance)
+        m = _collect(px, py, valid, cx, cy, np.inf, buckets, x0, x1, y0, y1, found, distance)
         if m >= k or (x1 - x0 + 1 == buckets.columns and y1 - y0 + 1 == buckets.rows):
             break
         ring *= 2
@@ -227,7 +285,7 @@ def _search(
     x1 = min(math.floor((cx + bound - buckets.west) / buckets.side), buckets.columns - 1)
     y0 = max(math.floor((cy - bound - buckets.south) / buckets.side), 0)
     y1 = min(math.floor((cy + bound - buckets.south) / buckets.side), buckets.rows - 1)
-    m = _collect(px, py, cx, cy, bound, buckets, x0, x1, y0, y1, found, distance)
+    m = _collect(px, py, valid, cx, cy, bound, buckets, x0, x1, y0, y1, found, distance)
     bound = min(_kth(distance[:m], k)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
     n_found = 0
     for t in range(m):
@@ -238,12 +296,12 @@ def _search(
     return n_found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _collect(
-    px: _Floats, py: _Floats, cx: float, cy: float, bound: float, buckets: Buckets, x0: int, x1: int, y0: int, y1: int,
-    found: _Indices, distance: _Floats,
+    px: Floats, py: Floats, valid: Flags, cx: float, cy: float, bound: float, buckets: Buckets, x0: int, x1: int,
+    y0: int, y1: int, found: Indices, distance: Floats,
 ) -> int:  # fmt: skip
-    """Write the points of some buckets that lie within `bound` of (cx, cy), and their distances; return how many."""
+    """Write the valid points of some buckets within `bound` of (cx, cy), and their distances; return how many."""
     m = 0
     for row in range(y0, y1 + 1):
         if x0 > x1:
@@ -251,37 +309,93 @@ def _collect(
         for t in range(buckets.start[row * buckets.columns + x0], buckets.start[row * buckets.columns + x1 + 1]):
             i = buckets.member[t]
             d = math.sqrt((px[i] - cx) ** 2 + (py[i] - cy) ** 2)
-            if d <= bound:
+            if d <= bound and valid[i]:
                 found[m], distance[m] = i, d
                 m += 1
     return m
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _divide(
-    px: _Floats, py: _Floats, cx: float, cy: float, half: float, k: int, radius: float, found: _Indices,
-    mine: _Indices, distance: _Floats,
+    px: Floats, py: Floats, cx: float, cy: float, hx: float, hy: float, rule: Rule, found: Indices, mine: Indices,
+    distance: Floats, relation: Indices,
 ) -> tuple[int, int]:  # fmt: skip
-    """Write the points that are sure to count in every cell of a block, then those that may; return both counts."""
+    """Write the points that are sure to count in every cell of a block, then those that may; return both counts.
+
+    The block's cell centres lie within hx and hy of (cx, cy).
+    """
     for t in range(found.size):
-        distance[t] = math.sqrt((px[found[t]] - cx) ** 2 + (py[found[t]] - cy) ** 2)
-    kth, following = _kth(distance[: found.size], k)
+        distance[t] = (px[found[t]] - cx) ** 2 + (py[found[t]] - cy) ** 2
+    kth, following = _kth(distance[: found.size], rule.k)
+    kth, following, half = math.sqrt(kth), math.sqrt(following), math.hypot(hx, hy)
     slack = 2 * half + ROUNDING * (kth + half)
+    near = max(following - slack, 0) ** 2
+    far = (min(kth, rule.radius) + slack) ** 2
     n_sure = 0
     for t in range(found.size):
-        if distance[t] < following - slack:
+        if distance[t] < near:
             mine[n_sure] = found[t]
             n_sure += 1
     n_mine = n_sure
     for t in range(found.size):
-        if following - slack <= distance[t] <= min(kth, radius) + slack:
+        if near <= distance[t] <= far:
             mine[n_mine] = found[t]
+            n_mine += 1
+    if rule.k - n_sure < n_mine - n_sure <= OPEN:
+        return _settle(px, py, cx, cy, hx, hy, rule.k - n_sure, mine, n_sure, n_mine, relation)
+    return n_sure, n_mine
+
+
+@njit(cache=True, nogil=True)
+def _settle(
+    px: Floats, py: Floats, cx: float, cy: float, hx: float, hy: float, places: int, mine: Indices, n_sure: int,
+    n_mine: int, relation: Indices,
+) -> tuple[int, int]:  # fmt: skip
+    """Move open points to the sure ones, and leave others out, where their pairs allow; write the pairs that are left.
+
+    A point with as many surely before it as there are places counts nowhere. It can be left out of every ranking:
+    where it would come before another, so would they. A point that comes before all but so few counts everywhere.
+    """
+    n_open = n_mine - n_sure
+    opened = mine[n_sure:n_mine].copy()
+    nearer, crossing = np.zeros(n_open, np.int32), np.zeros(n_open, np.int32)
+    for i in range(n_open):
+        xi, yi = px[opened[i]] - cx, py[opened[i]] - cy
+        for j in range(i + 1, n_open):
+            xj, yj = px[opened[j]] - cx, py[opened[j]] - cy
+            square_i, square_j = xi * xi + yi * yi, xj * xj + yj * yj
+            reach = 2 * (abs(xj - xi) * hx + abs(yj - yi) * hy) * (1 + 1e-6) + ROUNDING * (square_i + square_j)
+            if square_j - square_i > reach:
+                relation[i, j], relation[j, i] = BEFORE, AFTER
+                nearer[j] += 1
+            elif square_i - square_j > reach:
+                relation[i, j], relation[j, i] = AFTER, BEFORE
+                nearer[i] += 1
+            else:
+                relation[i, j] = relation[j, i] = CROSSING
+                crossing[i] += 1
+                crossing[j] += 1
+    kept = 0
+    for i in range(n_open):
+        if nearer[i] + crossing[i] < places:
+            mine[n_sure + kept] = opened[i]
+            kept += 1
+    n_sure, n_mine = n_sure + kept, n_sure + kept
+    for i in range(n_open):
+        if nearer[i] < places <= nearer[i] + crossing[i]:
+            row = n_mine - n_sure
+            column = 0
+            for j in range(n_open):
+                if nearer[j] < places <= nearer[j] + crossing[j]:
+                    relation[row, column] = relation[i, j]
+                    column += 1
+            mine[n_mine] = opened[i]
             n_mine += 1
     return n_sure, n_mine
 
 
-@njit(cache=True)
-def _kth(distance: _Floats, k: int) -> tuple[float, float]:
+@njit(cache=True, nogil=True)
+def _kth(distance: Floats, k: int) -> tuple[float, float]:
     """Return the k-th and the next smallest distance; where there are no more, the largest and infinity.
 
     Hoare's selection, by hand: `np.partition` would take seven seconds to compile.
@@ -317,131 +431,242 @@ def _kth(distance: _Floats, k: int) -> tuple[float, float]:
     return low[k - 1], following
 
 
-# Below, one row of arrays is one point, and its 256 lanes are the cells of a block. Kept out of line, because the
-# compiler vectorises small loops over a fixed length and gives up on large functions.
+@njit(cache=True, nogil=True)
+def _forget(slot: Indices, member: Indices, n_slots: int) -> int:
+    """Clear the slots."""
+    for s in range(n_slots):
+        slot[member[s]] = -1
+    return 0
 
 
-@njit(cache=True, inline="never")
-def _square_distances(out: _Floats, x: _Floats, y: _Floats, px: float, py: float) -> None:
-    for r in range(SIDE):
-        dy2 = (y[r] - py) * (y[r] - py)
-        for c in range(SIDE):
-            dx = x[c] - px
-            out[r * SIDE + c] = dx * dx + dy2
+@njit(cache=True, nogil=True)
+def _hold(
+    px: Floats, py: Floats, mine: Indices, n_sure: int, n_mine: int, x: Floats, y: Floats, scale: float, rule: Rule,
+    square: Floats, weight: Singles, squared: Flags, centred: Flags, slot: Indices, member: Indices, n_slots: int,
+) -> int:  # fmt: skip
+    """See that the distances of points are in slots: of all where they fit, else of those to be ranked."""
+    start = 0 if n_mine <= MOST else n_sure
+    all_squared = rule.half_power != 1 or rule.radius < np.inf or rule.min_samples > 1
+    if n_slots + n_mine - start > SLOTS:
+        n_slots = _forget(slot, member, n_slots)
+    for t in range(start, n_mine):
+        i = mine[t]
+        if slot[i] < 0:
+            slot[i], member[n_slots], squared[n_slots] = n_slots, i, False
+            if rule.half_power == 1:
+                invert(weight, n_slots, x, y, px[i], py[i], scale)
+                centred[n_slots] = weight[n_slots, nearest_lane(x, y, px[i], py[i])] == np.inf
+            n_slots += 1
+        if (all_squared or t >= n_sure) and not squared[slot[i]]:
+            square_distances(square, slot[i], x, y, px[i], py[i])
+            squared[slot[i]] = True
+    return n_slots
 
 
-@njit(cache=True, inline="never")
-def _lower(low: _Floats, square: _Floats) -> None:
-    for lane in range(LANES):
-        low[lane] = min(low[lane], square[lane])
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average(
+    px: Floats, py: Floats, value: Singles, start: int, end: int, mine: Indices, n_sure: int, x: Floats, y: Floats,
+    scale: float, rule: Rule, square: Floats, weight: Singles, centred: Flags, slot: Indices, rows: Indices,
+    heavy: Indices, relation: Indices, before: Indices, nearest: Floats, best: Singles, gain: Singles, v: Singles,
+    acc: Singles, total: Singles, acc64: Floats, total64: Floats, used: Indices,
+) -> None:  # fmt: skip
+    """Write the sums of weights times values of a group's elements, and of the weights, over the points of a block.
+
+    Weights are made relative to the nearest point where the plain ones could be infinite, and where one point is to
+    come back exactly; elsewhere 1 / square serves as it is.
+    """
+    n_mine, reach2, inverted = mine.size, rule.radius * rule.radius, rule.half_power == 1
+    places = rule.k - n_sure  # how many of those to be ranked count
+    ranked = n_mine - n_sure > places
+    relative = not inverted or rule.k == 1 or n_mine == 1 or n_mine > MOST
+    for t in range(n_mine if not relative else 0):
+        relative |= centred[slot[mine[t]]]
+    if relative:
+        best.fill(0)
+        nearest.fill(np.inf)
+        for first in range(0, n_mine, CHUNK):
+            size = _find(px, py, mine, first, x, y, scale, inverted, square, weight, slot, rows)
+            if inverted:
+                _raise(best, weight, rows, size)
+            else:
+                _lower(nearest, square, rows, size)
+        for lane in range(LANES):
+            gain[lane] = 1 / best[lane]
+    if ranked:
+        _rank(square, slot, mine[n_sure:], relation, before)
+    acc.fill(0)
+    total.fill(0)
+    if rule.min_samples > 1:
+        used.fill(0)
+    if n_mine > EXACT:
+        acc64.fill(0)
+        total64.fill(0)
+    for first in range(0, n_mine, CHUNK):
+        size = _find(px, py, mine, first, x, y, scale, inverted, square, weight, slot, rows)
+        for c in range(size):
+            heavy[c] = rows[c]
+            for e in range(start, end):
+                v[c, e - start] = value[mine[first + c], e]
+        if relative and inverted:
+            _weigh(weight, rows, heavy, size, best, gain)
+        elif relative:
+            _weigh_by_power(weight, square, rows, heavy, size, nearest, rule.half_power)
+        if reach2 < np.inf:
+            _cut(weight, square, rows, heavy, size, reach2)
+        if ranked:
+            _keep_first(weight, heavy, size, before, first - n_sure, places)
+        if rule.min_samples > 1:
+            _count(used, square, rows, size, reach2, before, first - n_sure, places if ranked else MOST + 1)
+        padded = (size + 3) // 4 * 4
+        heavy[size:padded] = ZERO
+        v[size:padded] = 0
+        if end - start == 1:
+            accumulate_one(acc, total, weight, heavy, v, padded)
+        else:
+            accumulate(acc, total, weight, heavy, v, padded)
+        if n_mine > EXACT:
+            flush(acc, total, acc64, total64)
+    if n_mine > EXACT:
+        for e in range(end - start):
+            for lane in range(LANES):
+                acc[e, lane] = acc64[e, lane] / total64[lane]
+        total.fill(1)
+    if rule.min_samples > 1:
+        for lane in range(LANES):
+            if used[lane] < rule.min_samples:
+                total[lane] = np.nan
 
 
-@njit(cache=True, inline="never")
-def _rank(squares: _Floats, before: _Indices) -> None:
+@njit(cache=True, nogil=True)
+def _find(
+    px: Floats, py: Floats, mine: Indices, first: int, x: Floats, y: Floats, scale: float, inverted: bool,
+    square: Floats, weight: Singles, slot: Indices, rows: Indices,
+) -> int:  # fmt: skip
+    """Write the rows of the points from `first` on, as many as fit; measure those without a slot. Return how many."""
+    size = min(CHUNK, mine.size - first)
+    for c in range(size):
+        i = mine[first + c]
+        rows[c] = slot[i]
+        if slot[i] < 0:
+            rows[c] = LOOSE + c
+            square_distances(square, LOOSE + c, x, y, px[i], py[i])
+            if inverted:
+                invert(weight, LOOSE + c, x, y, px[i], py[i], scale)
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _rank(squares: Floats, slot: Indices, points: Indices, relation: Indices, before: Indices) -> None:
     """Count for each point and cell the points that come before it, by distance, then by index."""
-    before[: len(squares)].fill(0)
-    for i in range(len(squares)):
-        si, bi = squares[i], before[i]
-        for j in range(i + 1, len(squares)):
-            sj, bj = squares[j], before[j]
-            for lane in range(LANES):
-                nearer = np.int32(sj[lane] < si[lane])
-                bi[lane] += nearer
-                bj[lane] += np.int32(1) - nearer
+    for i in range(points.size):
+        nearer = 0
+        for j in range(points.size):
+            nearer += j != i and relation[j, i] == BEFORE
+        before[i].fill(nearer)
+    for i in range(points.size):
+        for j in range(i + 1, points.size):
+            if relation[i, j] == CROSSING:
+                _compare(squares, slot[points[i]], slot[points[j]], before, i, j)
 
 
-@njit(cache=True, fastmath=_FUSED, error_model="numpy", inline="never")
-def _weigh(
-    weight: _Singles, square: _Floats, nearest: _Floats, scale: _Floats, half_power: float, reach2: float
-) -> None:
-    """Write weights relative to the nearest point: 1 for that one, also where its distance is 0."""
+# Below, whole rows of cells at once. Rows are taken out of their arrays first, or the inner loops are not vectorised.
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _compare(square: Floats, row_i: int, row_j: int, before: Indices, i: int, j: int) -> None:
+    """Count point i before point j or j before i; where they are equally far, i is the one with the smaller index."""
+    si, sj, bi, bj = square[row_i], square[row_j], before[i], before[j]
+    for lane in range(LANES):
+        nearer = np.int32(sj[lane] < si[lane])
+        bi[lane] += nearer
+        bj[lane] += np.int32(1) - nearer
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _raise(high: Singles, weight: Singles, rows: Indices, n: int) -> None:
+    """Take the greatest of each cell."""
+    for c in range(n):
+        row = weight[rows[c]]
+        for lane in range(LANES):
+            high[lane] = max(high[lane], row[lane])
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _lower(low: Floats, square: Floats, rows: Indices, n: int) -> None:
+    """Take the least of each cell."""
+    for c in range(n):
+        row = square[rows[c]]
+        for lane in range(LANES):
+            low[lane] = min(low[lane], row[lane])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="never")
+def _weigh(weight: Singles, rows: Indices, heavy: Indices, n: int, best: Singles, gain: Singles) -> None:
+    """Make weights relative to the nearest point, power 2: 1 for that one, also where its distance is 0."""
     one = np.float32(1)
-    if half_power == 1:
+    for c in range(n):
+        heavy[c] = MADE + c
+        made, row = weight[MADE + c], weight[rows[c]]
         for lane in range(LANES):
-            w = one / np.float32(square[lane] * scale[lane])
-            weight[lane] = one if square[lane] == nearest[lane] else w
-    else:
+            w = row[lane] * gain[lane]
+            made[lane] = one if row[lane] == best[lane] else w
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="never")
+def _weigh_by_power(
+    weight: Singles, square: Floats, rows: Indices, heavy: Indices, n: int, nearest: Floats, half_power: float
+) -> None:
+    """Do the same for any power."""
+    one = np.float32(1)
+    for c in range(n):
+        heavy[c] = MADE + c
+        made, row = weight[MADE + c], square[rows[c]]
         for lane in range(LANES):
-            w = np.float32((square[lane] * scale[lane]) ** -half_power)
-            weight[lane] = one if square[lane] == nearest[lane] else w
-    if reach2 < np.inf:
+            w = np.float32((nearest[lane] / row[lane]) ** half_power)
+            made[lane] = one if row[lane] == nearest[lane] else w
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _cut(weight: Singles, square: Floats, rows: Indices, heavy: Indices, n: int, reach2: float) -> None:
+    """Take points out of the cells that they lie too far from."""
+    for c in range(n):
+        made, plain, row = weight[MADE + c], weight[heavy[c]], square[rows[c]]
+        heavy[c] = MADE + c
         for lane in range(LANES):
-            weight[lane] = weight[lane] if square[lane] <= reach2 else np.float32(0)
+            made[lane] = plain[lane] if row[lane] <= reach2 else np.float32(0)
 
 
-@njit(cache=True, inline="never")
-def _keep_first(weight: _Singles, square: _Floats, before: _Indices, places: int) -> None:
-    """Take the point out of the cells where as many as there are places come before it."""
-    for lane in range(LANES):
-        counts = before[lane] < places
-        weight[lane] = weight[lane] if counts else np.float32(0)
-        square[lane] = square[lane] if counts else np.inf
-
-
-@njit(cache=True, inline="never")
-def _count(used: _Indices, square: _Floats, reach2: float) -> None:
-    """Count the point in the cells where it counts; not by its weight, which may underflow."""
-    for lane in range(LANES):
-        used[lane] += (square[lane] <= reach2) & (square[lane] < np.inf)
-
-
-@njit(cache=True, fastmath=_FUSED, inline="never")
-def _accumulate(acc: _Singles, total: _Singles, weight: _Singles, v: _Singles, n: int) -> None:
-    """Add weights times values for n points; n and the elements come in fours, so that registers are shared."""
-    for c in range(0, n, 4):
-        w0, w1, w2, w3 = weight[c], weight[c + 1], weight[c + 2], weight[c + 3]
+@njit(cache=True, nogil=True, inline="never")
+def _keep_first(weight: Singles, heavy: Indices, n: int, before: Indices, order: int, places: int) -> None:
+    """Take points out of the cells where as many as there are places come before them; `order` is that of the first."""
+    for c in range(max(-order, 0), n):
+        made, plain, row = weight[MADE + c], weight[heavy[c]], before[order + c]
+        heavy[c] = MADE + c
         for lane in range(LANES):
-            total[lane] += (w0[lane] + w1[lane]) + (w2[lane] + w3[lane])
-    for e in range(0, acc.shape[0], 4):
-        a0, a1, a2, a3 = acc[e], acc[e + 1], acc[e + 2], acc[e + 3]
-        for c in range(0, n, 4):
-            w0, w1, w2, w3 = weight[c], weight[c + 1], weight[c + 2], weight[c + 3]
-            v00, v01, v02, v03 = v[c, e], v[c, e + 1], v[c, e + 2], v[c, e + 3]
-            v10, v11, v12, v13 = v[c + 1, e], v[c + 1, e + 1], v[c + 1, e + 2], v[c + 1, e + 3]
-            v20, v21, v22, v23 = v[c + 2, e], v[c + 2, e + 1], v[c + 2, e + 2], v[c + 2, e + 3]
-            v30, v31, v32, v33 = v[c + 3, e], v[c + 3, e + 1], v[c + 3, e + 2], v[c + 3, e + 3]
-            for lane in range(LANES):
-                p, q, r, s = w0[lane], w1[lane], w2[lane], w3[lane]
-                a0[lane] += p * v00 + q * v10 + r * v20 + s * v30
-                a1[lane] += p * v01 + q * v11 + r * v21 + s * v31
-                a2[lane] += p * v02 + q * v12 + r * v22 + s * v32
-                a3[lane] += p * v03 + q * v13 + r * v23 + s * v33
+            made[lane] = plain[lane] if row[lane] < places else np.float32(0)
 
 
-@njit(cache=True, inline="never")
-def _flush(acc: _Singles, total: _Singles, acc64: _Floats, total64: _Floats) -> None:
-    """Move the sums into their float64 totals."""
-    for lane in range(LANES):
-        total64[lane] += total[lane]
-        total[lane] = 0
-    for e in range(acc.shape[0]):
+@njit(cache=True, nogil=True, inline="never")
+def _count(
+    used: Indices, square: Floats, rows: Indices, n: int, reach2: float, before: Indices, order: int, places: int
+) -> None:
+    """Count points in the cells where they count; not by their weights, which may underflow."""
+    for c in range(n):
+        sure, ranked, row = order + c < 0, before[max(order + c, 0)], square[rows[c]]
         for lane in range(LANES):
-            acc64[e, lane] += acc[e, lane]
-            acc[e, lane] = 0
+            used[lane] += (row[lane] <= reach2) & (sure | (ranked[lane] < places))
 
 
-@njit(cache=True, inline="never")
-def _store(plane: _Singles, acc: _Singles, inverse: _Singles, row: int, col: int) -> None:
-    """Write the means of a block whose north-west cell is (row, col) of the plane, as far as they lie in it."""
-    if col >= 0 and col + SIDE <= plane.shape[1]:
-        for r in range(max(row, 0), min(row + SIDE, plane.shape[0])):
-            for c in range(SIDE):
-                plane[r, col + c] = acc[(r - row) * SIDE + c] * inverse[(r - row) * SIDE + c]
-    else:
-        for r in range(max(row, 0), min(row + SIDE, plane.shape[0])):
-            for c in range(max(col, 0), min(col + SIDE, plane.shape[1])):
-                plane[r, c] = acc[(r - row) * SIDE + c - col] * inverse[(r - row) * SIDE + c - col]
-
-
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cell_by_cell(
-    px: _Floats, py: _Floats, value: _Singles, mine: _Indices, x: _Floats, y: _Floats, k: int, half_power: float,
-    reach2: float, min_samples: int, acc: _Singles, total: _Singles,
+    px: Floats, py: Floats, value: Singles, start: int, end: int, mine: Indices, x: Floats, y: Floats, rule: Rule,
+    bench: Bench,
 ) -> None:  # fmt: skip
     """Do the same for a block too dense to rank in step: each cell picks its own k nearest, in float64."""
     mine.sort()  # ties go by index
-    square, sums = np.empty(mine.size), np.empty(acc.shape[0])
-    total.fill(1)
+    k, reach2 = rule.k, rule.radius * rule.radius
+    square, sums = np.empty(mine.size), np.empty(end - start)
+    bench.total.fill(1)
     for lane in range(LANES):
         for t in range(mine.size):
             dx, dy = x[lane % SIDE] - px[mine[t]], y[lane // SIDE] - py[mine[t]]
@@ -456,10 +681,10 @@ def _cell_by_cell(
             if square[t] > last or square[t] > reach2 or (square[t] == last and ties <= 0):
                 continue
             ties -= square[t] == last
-            w = 1.0 if square[t] == nearest else (nearest / square[t]) ** half_power
+            w = 1.0 if square[t] == nearest else (nearest / square[t]) ** rule.half_power
             weights += w
             used += 1
-            for e in range(sums.size):
-                sums[e] += w * value[mine[t], e]
+            for e in range(start, end):
+                sums[e - start] += w * value[mine[t], e]
         for e in range(sums.size):
-            acc[e, lane] = sums[e] / weights if used >= min_samples else np.nan
+            bench.acc[e, lane] = sums[e] / weights if used >= rule.min_samples else np.nan

@@ -1,0 +1,301 @@
+"""Inverse distance weighting from all points, for all elements at once.
+
+Cells are worked on in tiles of 128 x 128 that are anchored to the rows and columns of the whole grid, so that any
+part of it comes out the same to the byte. Points outside of a box about the tile are far: their sums of weights
+times values are smooth there, and are computed at 16 x 16 Chebyshev nodes only, from which float64 polynomials of
+degree 15 bring them to the cells. Points inside are near, and are summed cell by cell. With a box 2.5 times as wide
+as the tile, the polynomials are off by less than 1e-8 of the weight of a far point for power 2, and 2e-7 for power 4;
+tests/test_idw_all.py holds the whole against float64 sums. The weight of a point is the same for every element, so
+elements share it whatever samples they lack; only the sums of the weights of present samples differ, and those are
+summed like one more element for each set of elements that lack the same.
+
+Without far points, everything is summed cell by cell in float64: slow, for any power, and what the rest is measured
+against.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from geoprospect._kernels.lanes import (
+    CHUNK,
+    LANES,
+    SIDE,
+    Cells,
+    Floats,
+    Indices,
+    Singles,
+    accumulate,
+    flush,
+    in_threads,
+    invert,
+    nearest_lane,
+    place,
+    square_distances,
+    store,
+)
+
+TILE = 128  # cells along a tile
+REACH = 2.5  # half width of the box of near points, in half widths of the tile
+STEEPEST = 4.0  # power up to which far points are summed at nodes
+MOST = 1e30  # greatest weight, in cells to the power: of a point so near that no other matters
+
+
+class Table(NamedTuple):
+    """Values of the points, then ones where they are present, a column for each set of elements that lack the same."""
+
+    value: Singles  # (N, W), 0 where missing, filled up to fours
+    weights: NDArray[np.int64]  # (C,): the column whose sum is the weight of an element; W where it has all samples
+    least: NDArray[np.bool_]  # (C,): whether enough samples are present
+
+
+def idw_all(
+    points: Floats,
+    values: Floats,
+    origin: tuple[float, float],
+    step: tuple[float, float],
+    power: float,
+    out: Singles,
+    first: tuple[int, int] = (0, 0),
+    min_samples: int = 1,
+    direct: bool = False,
+    threads: int | None = None,
+    done: Callable[[int], object] | None = None,
+) -> None:
+    """Interpolate into a part of a grid; the parameters are those of `idw_nearest`.
+
+    Parameters
+    ----------
+    direct : sum every point at every cell, in float64, as is done for powers above `STEEPEST`
+    """
+    rows = np.flatnonzero(~np.isnan(values).all(axis=1))
+    x, y = np.ascontiguousarray(points[rows].T)
+    table = tabulate(values[rows], min_samples)
+    cells = Cells(*origin, *step, *first)
+    nodes, basis = chebyshev()
+    row_end, col_end = first[0] + out.shape[1], first[1] + out.shape[2]
+    work = _sum_directly if direct or power > STEEPEST else _sum_far
+    jobs = [
+        (x, y, table, nodes, basis, cells, power / 2, out, top, left,
+         (min(top + TILE, row_end) - max(top, first[0])) * (min(left + TILE, col_end) - max(left, first[1])))
+        for top in range(first[0] // TILE * TILE, row_end, TILE)
+        for left in range(first[1] // TILE * TILE, col_end, TILE)
+    ]  # fmt: skip
+    in_threads(work, jobs, threads, done)
+
+
+def tabulate(values: Floats, min_samples: int) -> Table:
+    """Lay values and presence side by side; the sum of all weights serves the elements that lack no sample."""
+    present = ~np.isnan(values)
+    gaps, gaps_of = np.unique(present, axis=1, return_inverse=True)
+    partial = np.flatnonzero(~gaps.all(axis=0))
+    n_bands, end = values.shape[1], values.shape[1] + partial.size
+    table = np.zeros((len(values), -(-end // 4) * 4), dtype=np.float32)
+    table[:, :n_bands] = np.where(present, values, 0)
+    table[:, n_bands:end] = gaps[:, partial]
+    column = np.full(gaps.shape[1], table.shape[1], dtype=np.int64)
+    column[partial] = np.arange(n_bands, end)
+    return Table(table, column[gaps_of.ravel()], present.sum(axis=0) >= max(min_samples, 1))
+
+
+def chebyshev() -> tuple[Floats, Floats]:
+    """Return the nodes on [-1, 1], (SIDE,), and what each adds to the cells of a tile, (SIDE, TILE)."""
+    angle = (2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE)
+    nodes = np.cos(angle)
+    centre = (2 * np.arange(TILE) + 1 - TILE) / TILE
+    # Barycentric form, Berrut & Trefethen (2004), https://doi.org/10.1137/S0036144502417715
+    basis = ((-1.0) ** np.arange(SIDE) * np.sin(angle))[:, None] / (centre - nodes[:, None])
+    return nodes, basis / basis.sum(axis=0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_far(
+    px: Floats, py: Floats, table: Table, nodes: Floats, basis: Floats, cells: Cells, half_power: float, out: Singles,
+    top: int, left: int, n_cells: int,
+) -> None:  # fmt: skip
+    """Fill a tile: far points at its nodes, near ones at its cells."""
+    n, width = px.size, table.value.shape[1]
+    far, near = np.empty(n, np.int32), np.empty(n, np.int32)
+    x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / math.hypot(cells.dx, cells.dy)
+    weight, rows = np.zeros((CHUNK + 1, LANES), np.float32), np.arange(CHUNK).astype(np.int32)
+    v, acc, total = (
+        np.empty((CHUNK, width), np.float32),
+        np.zeros((width, LANES), np.float32),
+        np.zeros(LANES, np.float32),
+    )
+    sums = np.zeros((width + 1, LANES))  # the last row is that of the weights of all points
+    hx, hy = 0.5 * TILE * abs(cells.dx), 0.5 * TILE * abs(cells.dy)
+    cx, cy = cells.west + cells.dx * (left + TILE / 2), cells.north + cells.dy * (top + TILE / 2)
+    # The box is as wide as it is high, also about cells that are not square: the polynomials feel the nearest point.
+    reach = REACH * max(hx, hy)
+    n_far, n_near = 0, 0
+    for i in range(n):
+        if abs(px[i] - cx) > reach or abs(py[i] - cy) > reach:
+            far[n_far] = i
+            n_far += 1
+        else:
+            near[n_near] = i
+            n_near += 1
+    for i in range(SIDE):
+        x[i], y[i] = cx + nodes[i] * 0.5 * TILE * cells.dx, cy + nodes[i] * 0.5 * TILE * cells.dy
+    _add(px, py, table.value, far[:n_far], x, y, scale, half_power, weight, rows, v, acc, total, sums)
+    along = _along_rows(sums, basis)
+    for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + TILE, cells.row0 + out.shape[1]), SIDE):
+        for col in range(max(left, cells.col0 // SIDE * SIDE), min(left + TILE, cells.col0 + out.shape[2]), SIDE):
+            place(cells, row, col, x, y)
+            _spread(along, basis, row - top, col - left, sums)
+            _add(px, py, table.value, near[:n_near], x, y, scale, half_power, weight, rows, v, acc, total, sums)
+            _centre(px, py, table, near[:n_near], x, y, sums)
+            _write(out, table, sums, acc, total, row - cells.row0, col - cells.col0)
+
+
+@njit(cache=True, nogil=True)
+def _add(
+    px: Floats, py: Floats, value: Singles, points: Indices, x: Floats, y: Floats, scale: float, half_power: float,
+    weight: Singles, rows: Indices, v: Singles, acc: Singles, total: Singles, sums: Floats,
+) -> None:  # fmt: skip
+    """Add weights times the columns of the table to float64 sums, and weights to the last; a chunk in float32."""
+    width = value.shape[1]
+    for first in range(0, points.size, CHUNK):
+        size = min(CHUNK, points.size - first)
+        for c in range(size):
+            i = points[first + c]
+            invert(weight, c, x, y, px[i], py[i], scale)
+            for e in range(width):
+                v[c, e] = value[i, e]
+        _steepen(weight, size, half_power)
+        padded = (size + 3) // 4 * 4
+        weight[size:padded] = 0
+        v[size:padded] = 0
+        accumulate(acc, total, weight, rows, v, padded)
+        flush(acc, total, sums, sums[width])
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _steepen(weight: Singles, n: int, half_power: float) -> None:
+    """Turn 1 / squared distances into weights that are not infinite; cells with a point on their centre are redone."""
+    most = np.float32(MOST ** min(1.0, 1 / half_power))
+    for c in range(n):
+        w = weight[c]
+        for lane in range(LANES):
+            w[lane] = min(w[lane], most)
+        if half_power == 0.5:
+            for lane in range(LANES):
+                w[lane] = np.sqrt(w[lane])
+        elif half_power != 1:
+            for lane in range(LANES):
+                w[lane] = w[lane] ** np.float32(half_power)
+
+
+@njit(cache=True, nogil=True)
+def _along_rows(at_nodes: Floats, basis: Floats) -> Floats:
+    """Bring sums at the nodes to the columns of the tile: (W + 1, SIDE nodes down, TILE cells across)."""
+    along = np.empty((at_nodes.shape[0], SIDE, TILE))
+    for e in range(at_nodes.shape[0]):
+        np.dot(at_nodes[e].reshape(SIDE, SIDE), basis, along[e])
+    return along
+
+
+@njit(cache=True, nogil=True)
+def _spread(along: Floats, basis: Floats, row: int, col: int, sums: Floats) -> None:
+    """Write the sums of the far points at the cells of a block, `row` and `col` cells into the tile."""
+    down, across = np.ascontiguousarray(basis[:, row : row + SIDE].T), np.empty((SIDE, SIDE))
+    for e in range(sums.shape[0]):
+        across[:] = along[e, :, col : col + SIDE]
+        np.dot(down, across, sums[e].reshape(SIDE, SIDE))
+
+
+@njit(cache=True, nogil=True)
+def _centre(px: Floats, py: Floats, table: Table, points: Indices, x: Floats, y: Floats, sums: Floats) -> None:
+    """Give cells with points on their centre the sums of those alone, for the elements that have values there."""
+    width, n_hit = table.value.shape[1], 0
+    hit = np.zeros((0, LANES), np.int32)  # how many points with a value, by column of weights and cell
+    for i in points:
+        lane = nearest_lane(x, y, px[i], py[i])
+        if px[i] != x[lane % SIDE] or py[i] != y[lane // SIDE]:
+            continue
+        if n_hit == 0:
+            hit = np.zeros((width + 1, LANES), np.int32)
+        n_hit += 1
+        for e in range(table.weights.size):
+            w = table.weights[e]
+            if w == width or table.value[i, w] > 0:
+                if hit[e, lane] == 0:
+                    sums[e, lane] = 0
+                sums[e, lane] += table.value[i, e]
+                hit[e, lane] += 1
+    if n_hit:
+        # The sum of values over their number; elements that share a column of weights share their points.
+        for e in range(table.weights.size):
+            for lane in range(LANES):
+                if hit[e, lane]:
+                    sums[table.weights[e], lane] = hit[e, lane]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write(out: Singles, table: Table, sums: Floats, acc: Singles, total: Singles, row: int, col: int) -> None:
+    """Write the means of a block; `acc` and `total` are left as they are found, zero."""
+    total.fill(1)
+    for e in range(out.shape[0]):
+        values, weights, mean = sums[e], sums[table.weights[e]], acc[0]
+        for lane in range(LANES):
+            mean[lane] = values[lane] / weights[lane]
+        if not table.least[e]:
+            mean.fill(np.nan)
+        store(out[e], mean, total, row, col)
+    acc[0].fill(0)
+    total.fill(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_directly(
+    px: Floats, py: Floats, table: Table, nodes: Floats, basis: Floats, cells: Cells, half_power: float, out: Singles,
+    top: int, left: int, n_cells: int,
+) -> None:  # fmt: skip
+    """Fill a tile in float64, every point at every cell, with weights relative to the nearest point."""
+    n, width = px.size, table.value.shape[1]
+    x, y = np.empty(SIDE), np.empty(SIDE)
+    square, nearest, near = np.empty((1, LANES)), np.empty(LANES), np.arange(n).astype(np.int32)
+    acc, total = np.zeros((width, LANES), np.float32), np.zeros(LANES, np.float32)
+    sums, weight = np.zeros((width + 1, LANES)), np.empty(LANES)
+    for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + TILE, cells.row0 + out.shape[1]), SIDE):
+        for col in range(max(left, cells.col0 // SIDE * SIDE), min(left + TILE, cells.col0 + out.shape[2]), SIDE):
+            place(cells, row, col, x, y)
+            nearest.fill(np.inf)
+            for i in range(n):
+                square_distances(square, 0, x, y, px[i], py[i])
+                _lower_but_zero(nearest, square[0])
+            sums[:] = 0
+            for i in range(n):
+                square_distances(square, 0, x, y, px[i], py[i])
+                _add_directly(sums, weight, square[0], nearest, half_power, table.value[i])
+            _centre(px, py, table, near, x, y, sums)
+            _write(out, table, sums, acc, total, row - cells.row0, col - cells.col0)
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _lower_but_zero(low: Floats, square: Floats) -> None:
+    """Take the least of each cell; a point on its centre is dealt with apart."""
+    for lane in range(LANES):
+        low[lane] = min(low[lane], square[lane] if square[lane] > 0 else np.inf)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="never")
+def _add_directly(sums: Floats, weight: Floats, square: Floats, nearest: Floats, half_power: float, v: Singles) -> None:
+    """Add the weight of one point times its columns of the table, and the weight."""
+    for lane in range(LANES):
+        w = nearest[lane] / square[lane]
+        weight[lane] = w if square[lane] > 0 else 0.0
+    if half_power != 1:
+        for lane in range(LANES):
+            weight[lane] = weight[lane] ** half_power
+    for e in range(v.size + 1):
+        out, factor = sums[e], 1.0 if e == v.size else np.float64(v[e])
+        for lane in range(LANES):
+            out[lane] += weight[lane] * factor

@@ -1,0 +1,190 @@
+"""How well the samples support a grid: how far the nearest one is, how many are about, how fine cells may be."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from geoprospect._checks import check_int
+from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.grid import Grid
+from geoprospect.samples import Samples
+
+# Cells whose nearest sample is looked for at once: some 50 MB.
+_CELLS = 2**20
+# Cells that many times finer than the spacing of the samples are worth a warning.
+_FINER = 10
+# Fewer places than these make no survey whose spacing means anything.
+_FEWEST = 10
+
+
+def support(samples: Samples, grid: Grid, window: int | None = None) -> xr.Dataset:
+    """Map how well the samples support each cell of a grid.
+
+    A gridded value far from every sample is a guess; these bands say where, and let it be masked,
+    for example ``survey.where(gp.support(samples, grid).distance < 5000)``.
+
+    Parameters
+    ----------
+    samples : Samples
+        Only those with a value of at least one element count. Points in degrees are projected onto
+        the CRS of the grid first.
+    grid : Grid
+        Must be in a projected CRS, because distances are metric.
+    window : int, optional
+        Width and height, in cells, of the square in which samples are counted. It begins
+        ``window // 2`` cells north and west of the cell: the cell is in the middle of an odd
+        window, and the south-eastern one of the four in the middle of an even one, as a point on
+        the line between cells belongs to the southern and eastern one.
+
+    Returns
+    -------
+    xarray.Dataset
+        float32, dims (y, x): ``distance`` from the cell centre to the nearest sample, in CRS units;
+        with `window` also ``n_samples``, the number of samples in the window, those beyond the edge
+        of the grid included. Samples at one place are counted one by one.
+
+    Raises
+    ------
+    CRSError
+        When the grid is in degrees, or the samples have no place in its CRS.
+    InputError
+        When `window` is no positive whole number, or no sample with a value lies on the grid.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> samples = gp.Samples([[50, 50], [250, 50]], [[10.0], [30.0]], ("Cu",), ("ppm",), "EPSG:32649")
+    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 100), (1, 4))
+    >>> support = gp.support(samples, grid, window=3)
+    >>> support.distance.values
+    array([[  0., 100.,   0., 100.]], dtype=float32)
+    >>> support.n_samples.values
+    array([[1., 2., 1., 1.]], dtype=float32)
+    """
+    with contextlib.suppress(ImportError):
+        import rioxarray  # noqa: F401  (so that the bands have .rio; where rasterio is absent they have not)
+    if not isinstance(samples, Samples):
+        raise InputError(f"samples: is a {type(samples).__name__}, needs Samples; read a table with read_samples(path)")
+    size = None if window is None else check_int("window", window)
+    if not grid.crs.is_projected:
+        raise CRSError(
+            f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
+            "for example Grid.covering(samples), which chooses one"
+        )
+    moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
+    points = moved.points[~np.isnan(moved.values).all(axis=1)]
+    if not grid.contains(*points.T).any():
+        raise InputError("samples: none of those with a value lies on the grid; are both CRS right?")
+    bands = {"distance": _distance(points, grid)}
+    attrs = {"distance": {"units": grid.unit, "long_name": "distance to the nearest sample"}}
+    if size is not None:
+        bands["n_samples"] = _count(points, grid, size)
+        attrs["n_samples"] = {"units": "samples", "long_name": f"samples within {size} x {size} cells"}
+    return grid.dataset(bands, attrs)
+
+
+def sample_spacing(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return the median distance from a place with a sample to the next one, in units of the coordinates.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n_samples,)
+        Finite coordinates in a projected CRS. Samples at one place count once.
+
+    Returns
+    -------
+    float
+        NaN where there are fewer than two places.
+    """
+    return _median_gap(np.column_stack([x, y]))
+
+
+def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
+    """Warn where cells are more than ten times finer than the samples lie apart.
+
+    To be called from a public function: the warning points to the line that called that.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, 2)
+        Coordinates (x, y) of the samples in the CRS of the grid. The spacing is that of the places
+        on the grid, whose neighbours may lie beyond its edge. Fewer than ten places on the grid are
+        no survey, and give no warning.
+    grid : Grid
+        Whose cells are looked at; of oblong ones, the longer side.
+
+    Warns
+    -----
+    DataWarning
+        With cell size, spacing, cells per sample, and the cell size that `Grid.covering` would
+        choose: a quarter of the spacing, to two digits.
+    """
+    places = np.unique(points, axis=0)
+    on_grid = grid.contains(*places.T)
+    if on_grid.sum() < _FEWEST:
+        return
+    spacing, (dy, dx) = _median_gap(places, on_grid), grid.resolution
+    if spacing <= _FINER * max(dy, dx):
+        return
+    per_sample, unit = math.prod(grid.shape) / on_grid.sum(), "m" if grid.unit == "metre" else grid.unit
+    warnings.warn(
+        f"grid: its cells of {dy:.6g} x {dx:.6g} {unit} are {spacing / max(dy, dx):,.0f} times finer than the samples "
+        f"lie apart ({spacing:.6g} {unit}, the median distance to the next one): one sample stands behind about "
+        f"{per_sample:,.0f} cells. Finer cells add no information; a quarter of the spacing, which Grid.covering "
+        f"chooses by default, is resolution={float(f'{spacing / 4:.1e}'):.15g}",
+        DataWarning,
+        stacklevel=3,
+    )
+
+
+def _median_gap(points: NDArray[np.float64], of: NDArray[np.bool_] | None = None) -> float:
+    """Return the median distance to the next place, over all places or some; NaN where there is none."""
+    places = np.unique(points, axis=0)
+    some = places if of is None else places[of]
+    if len(places) < 2 or not len(some):
+        return math.nan
+    distance, _ = cKDTree(places).query(some, k=2)
+    return float(np.median(distance[:, 1]))
+
+
+def _distance(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
+    """Return the distance of each cell centre from the nearest of the points, (Y, X)."""
+    tree, (ny, nx) = cKDTree(points), grid.shape
+    x, y = grid.x, grid.y
+    distance = np.empty(grid.shape, dtype=np.float32)
+    step, width = max(1, _CELLS // nx), min(nx, _CELLS)
+    for top in range(0, ny, step):
+        for left in range(0, nx, width):
+            part = np.meshgrid(x[left : left + width], y[top : top + step])
+            distance[top : top + step, left : left + width] = tree.query(np.stack(part, axis=-1), workers=-1)[0]
+    return distance
+
+
+def _count(points: NDArray[np.float64], grid: Grid, size: int) -> NDArray[np.float32]:
+    """Return how many of the points lie in the window about each cell, (Y, X), from a summed-area table.
+
+    The table has a row and a column for each that holds a point within reach, so that neither a wide window nor
+    a fine grid makes it large.
+    """
+    row, col = grid.rowcol(*points.T)
+    first = [np.arange(n, dtype=np.int64) - size // 2 for n in grid.shape]
+    reached = (row >= first[0][0]) & (row < first[0][-1] + size) & (col >= first[1][0]) & (col < first[1][-1] + size)
+    (rows, i), (cols, j) = (np.unique(at[reached], return_inverse=True) for at in (row, col))
+    total = np.zeros((len(rows) + 1, len(cols) + 1), dtype=np.int32)
+    np.add.at(total, (i + 1, j + 1), 1)
+    np.cumsum(total, axis=0, out=total)
+    np.cumsum(total, axis=1, out=total)
+    (top, bottom), (left, right) = (
+        (np.searchsorted(held, at), np.searchsorted(held, at + size))
+        for held, at in zip((rows, cols), first, strict=True)
+    )
+    strip = total[bottom] - total[top]
+    return (strip[:, right] - strip[:, left]).astype(np.float32)
