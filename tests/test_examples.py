@@ -15,6 +15,7 @@ import geoprospect as gp
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 SMALL = {
+    "gridding_methods": "--samples 250 --resolution 800",
     "paper_pipeline": "--cells 96 --ore 40 --barren 70 --epochs 1 --folds 2 --stride 4 --device cpu",
     "your_own_csv": "--resolution 600 --size 8 --ore 40 --barren 70 --epochs 1 --folds 2 --device cpu",
 }
@@ -85,3 +86,10 @@ def test_your_own_csv_needs_both_tables(run, capsys):
     with pytest.raises(SystemExit):
         run("your_own_csv", "--samples", "samples.csv")
     assert "both --samples and --deposits" in capsys.readouterr().err
+
+
+def test_gridding_methods(run):
+    out, said = run("gridding_methods")
+    assert (out / "methods.png").stat().st_size > 100_000
+    table = said.split("Errors on blocks")[1].splitlines()[2:8]
+    assert {line.split()[0] for line in table} == {"nearest", "idw", "linear", "cubic", "kriging", "spline"}

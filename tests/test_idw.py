@@ -178,6 +178,17 @@ def test_the_fewest_samples_are_counted_even_where_their_weights_vanish():
     assert np.isnan(found[0, 0, 10:]).all()
 
 
+def test_a_mean_is_never_beyond_the_values_that_it_is_made_of():
+    rng = np.random.default_rng(5)
+    points, values = layout("scattered", 300, (40, 40), rng), np.full((300, 3), 0.3)
+    values[:, 1] = rng.choice([0.1, 0.7], 300)
+    values[::3, 2] = np.nan
+    found = grid(points, values, (40, 40))
+    assert (found[[0, 2]] == np.float32(0.3)).all()
+    assert found[1].min() >= np.float32(0.1)
+    assert found[1].max() <= np.float32(0.7)
+
+
 def test_an_element_without_values_is_nan_and_leaves_the_others_alone():
     rng = np.random.default_rng(4)
     points, values = layout("scattered", 30, (20, 20), rng), rng.normal(size=(30, 3))

@@ -138,6 +138,14 @@ def test_any_part_of_a_grid_is_the_same_to_the_byte_whatever_the_threads():
             assert part.tobytes() == np.ascontiguousarray(whole[:, row : row + height, col : col + width]).tobytes()
 
 
+def test_a_mean_is_never_beyond_the_values_that_it_is_made_of():
+    rng = np.random.default_rng(8)
+    points, values = layout("scattered", 300, (140, 140), rng), np.full((300, 2), 0.3)
+    values[::3, 1] = np.nan
+    for direct in (False, True):
+        assert (grid(points, values, (140, 140), direct=direct) == np.float32(0.3)).all()
+
+
 def test_an_element_with_too_few_samples_is_nan():
     rng = np.random.default_rng(7)
     points, values = layout("scattered", 10, (20, 20), rng), rng.normal(size=(10, 2))

@@ -174,6 +174,8 @@ def test_the_same_samples_give_the_same_bytes_with_and_without_a_progress_bar(ca
      ({"method": "spline", "damping": -1}, "damping=-1"),
      ({"method": "linear", "radius": 500.0}, r"radius=500.0, .*gp\.support"),
      ({"method": "cubic", "min_samples": 3}, "min_samples=3"),
+     ({"min_samples": 13}, r"min_samples=13: a cell takes only 12 samples \(k\)"),
+     ({"method": "nearest", "min_samples": 2}, "min_samples=2: a cell takes only 1"),
      ({"method": "idw-direct", "radius": 9.0}, "radius=9.0: sums all samples"),
      ({"method": "linear", "device": "cuda"}, "device='cuda': 'linear' runs on the CPU only"),
      ({"device": "tpu"}, "device='tpu'"),

@@ -8,6 +8,7 @@ without computing anything twice.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import itertools
 import json
@@ -341,6 +342,13 @@ def _computed(bands: list[Any]) -> Iterator[_Piece]:
         while group:
             row, col = group.pop(0)
             yield tops[row], lefts[col], found.pop(0)  # popped, so that it is gone before the next are computed
+        _give_back_memory()
+
+
+def _give_back_memory() -> None:
+    """Have glibc return what is free to the system: it keeps freed chunks, and what it keeps grows with the raster."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library has no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _workers() -> int:

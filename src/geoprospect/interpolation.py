@@ -90,8 +90,8 @@ def interpolate(
         asked for, on whatever scheduler dask uses then. For grids larger than memory, written
         with `write_cog` or `write_zarr`.
     device : str, default 'cpu'
-        'cuda', 'cuda:1', … grid by inverse distance on a GPU. Not 'auto', because loading torch takes
-        longer than most grids.
+        'cuda', 'cuda:1', … grid by inverse distance on a GPU, 'auto' where there is one. Not the
+        default, because loading torch takes longer than most grids.
     progress : bool, default False
         Show a progress bar.
 
@@ -282,6 +282,12 @@ def _gridder(
             raise InputError(f"method='idw-direct', radius={radius!r}: sums all samples; pass method='idw', k=None")
     if method == "kriging" and k is None:
         raise InputError("k=None: kriging works from the nearest samples; pass their number, for example k=12")
+    most = 1 if method == "nearest" else k
+    if most is not None and min_samples > most and method not in SURFACES:
+        raise InputError(
+            f"min_samples={min_samples}: a cell takes only {most} samples (k), so none would have a value; pass a "
+            "greater k or a smaller min_samples"
+        )
     if method in SURFACES and (radius is not None or min_samples > 1):
         raise InputError(
             f"radius={radius!r}, min_samples={min_samples}: belong to 'idw' and 'nearest', not to {method!r}; "

@@ -41,6 +41,7 @@ from geoprospect._kernels.lanes import (
     flush,
     in_threads,
     invert,
+    limit,
     nearest_lane,
     place,
     square_distances,
@@ -78,6 +79,8 @@ class Elements(NamedTuple):
     valid: Flags  # (G, N)
     start: NDArray[np.int64]  # (G + 1,): group g has the columns start[g] … start[g + 1]
     band: NDArray[np.int64]  # (W,): which plane a column is; -1 for filling
+    low: Singles  # (W,): the least value
+    high: Singles  # (W,): the greatest
 
 
 class Rule(NamedTuple):
@@ -174,7 +177,10 @@ def group(values: Floats) -> Elements:
         valid.append(patterns[:, p])
         start.append(start[-1] + width)
         band += [*members, *[-1] * (width - members.size)]
-    return Elements(np.hstack(columns), np.array(valid), np.array(start, np.int64), np.array(band, np.int64))
+    planes = np.array(band, np.int64)
+    extremes, held = np.zeros((2, planes.size), dtype=np.float32), np.flatnonzero(planes >= 0)
+    extremes[:, held] = np.nanmin(values[:, planes[held]], axis=0), np.nanmax(values[:, planes[held]], axis=0)
+    return Elements(np.hstack(columns), np.array(valid), np.array(start, np.int64), planes, *extremes)
 
 
 def bucket_index(points: Floats) -> Buckets:
@@ -242,10 +248,9 @@ def _fill(
                         bench.total[lane] = 1 / bench.total[lane]
                     for e in range(end - start):
                         if elements.band[start + e] >= 0:
-                            store(
-                                out[elements.band[start + e]], bench.acc[e], bench.total, row - cells.row0,
-                                col - cells.col0,
-                            )  # fmt: skip
+                            mean = bench.acc[e]
+                            limit(mean, bench.total, elements.low[start + e], elements.high[start + e])
+                            store(out[elements.band[start + e]], mean, row - cells.row0, col - cells.col0)
 
 
 @njit(cache=True, nogil=True)

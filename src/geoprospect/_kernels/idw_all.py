@@ -35,6 +35,7 @@ from geoprospect._kernels.lanes import (
     flush,
     in_threads,
     invert,
+    limit,
     nearest_lane,
     place,
     square_distances,
@@ -52,7 +53,8 @@ class Table(NamedTuple):
 
     value: Singles  # (N, W), 0 where missing, filled up to fours
     weights: NDArray[np.int64]  # (C,): the column whose sum is the weight of an element; W where it has all samples
-    least: NDArray[np.bool_]  # (C,): whether enough samples are present
+    low: Singles  # (C,): the least value; NaN where too few samples are present
+    high: Singles  # (C,): the greatest
 
 
 def idw_all(
@@ -75,6 +77,9 @@ def idw_all(
     direct : sum every point at every cell, in float64, as is done for powers above `STEEPEST`
     """
     rows = np.flatnonzero(~np.isnan(values).all(axis=1))
+    if not rows.size:
+        out.fill(np.nan)
+        return
     x, y = np.ascontiguousarray(points[rows].T)
     table = tabulate(values[rows], min_samples)
     cells = Cells(*origin, *step, *first)
@@ -101,7 +106,10 @@ def tabulate(values: Floats, min_samples: int) -> Table:
     table[:, n_bands:end] = gaps[:, partial]
     column = np.full(gaps.shape[1], table.shape[1], dtype=np.int64)
     column[partial] = np.arange(n_bands, end)
-    return Table(table, column[gaps_of.ravel()], present.sum(axis=0) >= max(min_samples, 1))
+    low, high = np.full((2, n_bands), np.nan, dtype=np.float32)
+    enough = np.flatnonzero(present.sum(axis=0) >= min_samples)
+    low[enough], high[enough] = np.nanmin(values[:, enough], axis=0), np.nanmax(values[:, enough], axis=0)
+    return Table(table, column[gaps_of.ravel()], low, high)
 
 
 def chebyshev() -> tuple[Floats, Floats]:
@@ -246,9 +254,10 @@ def _write(out: Singles, table: Table, sums: Floats, acc: Singles, total: Single
         values, weights, mean = sums[e], sums[table.weights[e]], acc[0]
         for lane in range(LANES):
             mean[lane] = values[lane] / weights[lane]
-        if not table.least[e]:
+        limit(mean, total, table.low[e], table.high[e])
+        if np.isnan(table.low[e]):
             mean.fill(np.nan)
-        store(out[e], mean, total, row, col)
+        store(out[e], mean, row, col)
     acc[0].fill(0)
     total.fill(0)
 

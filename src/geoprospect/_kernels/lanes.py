@@ -158,13 +158,23 @@ def flush(acc: Singles, total: Singles, acc64: Floats, total64: Floats) -> None:
 
 
 @njit(cache=True, nogil=True, inline="never")
-def store(plane: Singles, acc: Singles, inverse: Singles, row: int, col: int) -> None:
+def limit(acc: Singles, inverse: Singles, low: float, high: float) -> None:
+    """Turn sums into means, in place; rounding does not carry one beyond the values that it is made of."""
+    least, most = np.float32(low), np.float32(high)
+    for lane in range(LANES):
+        mean = acc[lane] * inverse[lane]
+        mean = least if mean < least else mean  # a comparison with NaN is false, and NaN stays
+        acc[lane] = most if mean > most else mean
+
+
+@njit(cache=True, nogil=True, inline="never")
+def store(plane: Singles, mean: Singles, row: int, col: int) -> None:
     """Write the means of a block whose north-west cell is (row, col) of the plane, as far as they lie in it."""
     if col >= 0 and col + SIDE <= plane.shape[1]:
         for r in range(max(row, 0), min(row + SIDE, plane.shape[0])):
             for c in range(SIDE):
-                plane[r, col + c] = acc[(r - row) * SIDE + c] * inverse[(r - row) * SIDE + c]
+                plane[r, col + c] = mean[(r - row) * SIDE + c]
     else:
         for r in range(max(row, 0), min(row + SIDE, plane.shape[0])):
             for c in range(max(col, 0), min(col + SIDE, plane.shape[1])):
-                plane[r, c] = acc[(r - row) * SIDE + c - col] * inverse[(r - row) * SIDE + c - col]
+                plane[r, c] = mean[(r - row) * SIDE + c - col]
