@@ -404,7 +404,7 @@ from geoprospect import exports
 if __name__ == "__main__":
     grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (1100, 700))
     bands = {"a": np.arange(770_000, dtype=np.float32).reshape(1100, 700)}
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster):
         cluster.wait_for_workers(2)
         print(exports._workers())

@@ -321,7 +321,7 @@ def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed():
     whole = gp.interpolate(survey, grid, k=40)
     lazy = gp.interpolate(survey, grid, k=40, chunks=40)
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         futures = client.compute([lazy[name].data for name in lazy])
