@@ -452,6 +452,8 @@ def _hold(
     """See that the distances of points are in slots: of all where they fit, else of those to be ranked."""
     start = 0 if n_mine <= MOST else n_sure
     all_squared = rule.half_power != 1 or rule.radius < np.inf or rule.min_samples > 1
+    cx, cy = 0.5 * (x[0] + x[SIDE - 1]), 0.5 * (y[0] + y[SIDE - 1])
+    reach_x, reach_y = 0.501 * abs(x[SIDE - 1] - x[0]), 0.501 * abs(y[SIDE - 1] - y[0])
     if n_slots + n_mine - start > SLOTS:
         n_slots = _forget(slot, member, n_slots)
     for t in range(start, n_mine):
@@ -460,7 +462,12 @@ def _hold(
             slot[i], member[n_slots], squared[n_slots] = n_slots, i, False
             if rule.half_power == 1:
                 invert(weight, n_slots, x, y, px[i], py[i], scale)
-                centred[n_slots] = weight[n_slots, nearest_lane(x, y, px[i], py[i])] == np.inf
+                # Points on a cell centre lie among them, which few do.
+                centred[n_slots] = (
+                    abs(px[i] - cx) <= reach_x
+                    and abs(py[i] - cy) <= reach_y
+                    and weight[n_slots, nearest_lane(x, y, px[i], py[i])] == np.inf
+                )
             n_slots += 1
         if (all_squared or t >= n_sure) and not squared[slot[i]]:
             square_distances(square, slot[i], x, y, px[i], py[i])

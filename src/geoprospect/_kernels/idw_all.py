@@ -1,10 +1,12 @@
 """Inverse distance weighting from all points, for all elements at once.
 
-Cells are worked on in tiles of 128 x 128 that are anchored to the rows and columns of the whole grid, so that any
-part of it comes out the same to the byte. Points outside of a box about the tile are far: their sums of weights
-times values are smooth there, and are computed at 16 x 16 Chebyshev nodes only, from which float64 polynomials of
-degree 15 bring them to the cells. Points inside are near, and are summed cell by cell. With a box 2.5 times as wide
-as the tile, the polynomials are off by less than 1e-8 of the weight of a far point for power 2, and 2e-7 for power 4;
+Cells are worked on in tiles of 64 x 64 that are anchored to the rows and columns of the whole grid, so that any part
+of it comes out the same to the byte; 4 x 4 tiles make a supertile. Points outside of a box about the tile are far:
+their sums of weights times values are smooth there, and are computed at 16 x 16 Chebyshev nodes only, from which
+float64 polynomials of degree 15 bring them to the cells. Points outside of the box about the supertile, most of them,
+are summed at its nodes, and brought from there to the nodes of its tiles. Points inside of the tile's box are near,
+and are summed cell by cell. With boxes 2.5 times as wide as what they are about, the polynomials are off by less than
+1e-8 of the weight of a far point for power 2, and 2e-7 for power 4;
 tests/test_idw_all.py holds the whole against float64 sums. The weight of a point is the same for every element, so
 elements share it whatever samples they lack; only the sums of the weights of present samples differ, and those are
 summed like one more element for each set of elements that lack the same.
@@ -42,8 +44,10 @@ from geoprospect._kernels.lanes import (
     store,
 )
 
-TILE = 128  # cells along a tile
-REACH = 2.5  # half width of the box of near points, in half widths of the tile
+TILE = 64  # cells along a tile
+TILES = 4  # tiles along a supertile
+SUPERTILE = TILES * TILE
+REACH = 2.5  # half width of a box, in half widths of the tile or supertile in its middle
 STEEPEST = 4.0  # power up to which far points are summed at nodes
 MOST = 1e30  # greatest weight, in cells to the power: of a point so near that no other matters
 
@@ -83,14 +87,14 @@ def idw_all(
     x, y = np.ascontiguousarray(points[rows].T)
     table = tabulate(values[rows], min_samples)
     cells = Cells(*origin, *step, *first)
-    nodes, basis = chebyshev()
+    nodes, basis, finer = chebyshev()
     row_end, col_end = first[0] + out.shape[1], first[1] + out.shape[2]
     work = _sum_directly if direct or power > STEEPEST else _sum_far
     jobs = [
-        (x, y, table, nodes, basis, cells, power / 2, out, top, left,
-         (min(top + TILE, row_end) - max(top, first[0])) * (min(left + TILE, col_end) - max(left, first[1])))
-        for top in range(first[0] // TILE * TILE, row_end, TILE)
-        for left in range(first[1] // TILE * TILE, col_end, TILE)
+        (x, y, table, nodes, basis, finer, cells, power / 2, out, top, left,
+         (min(top + SUPERTILE, row_end) - max(top, first[0])) * (min(left + SUPERTILE, col_end) - max(left, first[1])))
+        for top in range(first[0] // SUPERTILE * SUPERTILE, row_end, SUPERTILE)
+        for left in range(first[1] // SUPERTILE * SUPERTILE, col_end, SUPERTILE)
     ]  # fmt: skip
     in_threads(work, jobs, threads, done)
 
@@ -112,55 +116,104 @@ def tabulate(values: Floats, min_samples: int) -> Table:
     return Table(table, column[gaps_of.ravel()], low, high)
 
 
-def chebyshev() -> tuple[Floats, Floats]:
-    """Return the nodes on [-1, 1], (SIDE,), and what each adds to the cells of a tile, (SIDE, TILE)."""
-    angle = (2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE)
-    nodes = np.cos(angle)
-    centre = (2 * np.arange(TILE) + 1 - TILE) / TILE
-    # Barycentric form, Berrut & Trefethen (2004), https://doi.org/10.1137/S0036144502417715
-    basis = ((-1.0) ** np.arange(SIDE) * np.sin(angle))[:, None] / (centre - nodes[:, None])
-    return nodes, basis / basis.sum(axis=0)
+def chebyshev() -> tuple[Floats, Floats, Floats]:
+    """Return the nodes on [-1, 1], and what each adds elsewhere.
+
+    Returns
+    -------
+    nodes : (SIDE,)
+    basis : (SIDE, TILE), to the cells of a tile
+    finer : (TILES, SIDE, SIDE), from each node of a supertile to those of its tiles
+    """
+    nodes = np.cos((2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE))
+    middle = (2 * np.arange(TILES) + 1 - TILES) / TILES
+    finer = np.stack([lagrange(nodes, at + nodes / TILES) for at in middle])
+    return nodes, lagrange(nodes, (2 * np.arange(TILE) + 1 - TILE) / TILE), finer
+
+
+def lagrange(nodes: Floats, at: Floats) -> Floats:
+    """Return the Lagrange polynomials of Chebyshev nodes at some places, (nodes, places).
+
+    In barycentric form, Berrut & Trefethen (2004), https://doi.org/10.1137/S0036144502417715
+    """
+    parts = ((-1.0) ** np.arange(nodes.size) * np.sqrt(1 - nodes**2))[:, None] / (at - nodes[:, None])
+    polynomials: Floats = parts / parts.sum(axis=0)
+    return polynomials
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sum_far(
-    px: Floats, py: Floats, table: Table, nodes: Floats, basis: Floats, cells: Cells, half_power: float, out: Singles,
-    top: int, left: int, n_cells: int,
+    px: Floats, py: Floats, table: Table, nodes: Floats, basis: Floats, finer: Floats, cells: Cells, half_power: float,
+    out: Singles, top: int, left: int, n_cells: int,
 ) -> None:  # fmt: skip
-    """Fill a tile: far points at its nodes, near ones at its cells."""
+    """Fill a supertile: distant points at its nodes, far ones at those of its tiles, near ones at the cells."""
     n, width = px.size, table.value.shape[1]
-    far, near = np.empty(n, np.int32), np.empty(n, np.int32)
+    every = np.arange(n).astype(np.int32)
+    distant, others, far, near = (np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32),
+                                  np.empty(n, np.int32))  # fmt: skip
     x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / math.hypot(cells.dx, cells.dy)
     weight, rows = np.zeros((CHUNK + 1, LANES), np.float32), np.arange(CHUNK).astype(np.int32)
-    v, acc, total = (
-        np.empty((CHUNK, width), np.float32),
-        np.zeros((width, LANES), np.float32),
-        np.zeros(LANES, np.float32),
-    )
-    sums = np.zeros((width + 1, LANES))  # the last row is that of the weights of all points
-    hx, hy = 0.5 * TILE * abs(cells.dx), 0.5 * TILE * abs(cells.dy)
-    cx, cy = cells.west + cells.dx * (left + TILE / 2), cells.north + cells.dy * (top + TILE / 2)
-    # The box is as wide as it is high, also about cells that are not square: the polynomials feel the nearest point.
-    reach = REACH * max(hx, hy)
+    v, acc, total = (np.empty((CHUNK, width), np.float32), np.zeros((width, LANES), np.float32),
+                     np.zeros(LANES, np.float32))  # fmt: skip
+    whole, sums = np.zeros((width + 1, LANES)), np.zeros((width + 1, LANES))  # the last row: weights of all points
+    n_distant = _part(px, py, every, cells, top, left, SUPERTILE, distant, others)
+    _place_nodes(cells, nodes, top, left, SUPERTILE, x, y)
+    _add(px, py, table.value, distant[:n_distant], x, y, scale, half_power, weight, rows, v, acc, total, whole)
+    others = others[: n - n_distant]
+    row_end, col_end = cells.row0 + out.shape[1], cells.col0 + out.shape[2]
+    for tile_row in range(max(top, cells.row0 // TILE * TILE), min(top + SUPERTILE, row_end), TILE):
+        for tile_col in range(max(left, cells.col0 // TILE * TILE), min(left + SUPERTILE, col_end), TILE):
+            n_far = _part(px, py, others, cells, tile_row, tile_col, TILE, far, near)
+            n_near = others.size - n_far
+            _place_nodes(cells, nodes, tile_row, tile_col, TILE, x, y)
+            _refine(whole, finer[(tile_row - top) // TILE], finer[(tile_col - left) // TILE], sums)
+            _add(px, py, table.value, far[:n_far], x, y, scale, half_power, weight, rows, v, acc, total, sums)
+            along = _along_rows(sums, basis)
+            for row in range(max(tile_row, cells.row0 // SIDE * SIDE), min(tile_row + TILE, row_end), SIDE):
+                for col in range(max(tile_col, cells.col0 // SIDE * SIDE), min(tile_col + TILE, col_end), SIDE):
+                    place(cells, row, col, x, y)
+                    _spread(along, basis, row - tile_row, col - tile_col, sums)
+                    _add(px, py, table.value, near[:n_near], x, y, scale, half_power, weight, rows, v, acc, total, sums)
+                    _centre(px, py, table, near[:n_near], x, y, sums)
+                    _write(out, table, sums, acc, total, row - cells.row0, col - cells.col0)
+
+
+@njit(cache=True, nogil=True)
+def _part(
+    px: Floats, py: Floats, points: Indices, cells: Cells, top: int, left: int, side: int, far: Indices, near: Indices
+) -> int:
+    """Part points into those outside of the box about a square of cells and those inside; return how many are outside.
+
+    The box is as wide as it is high, also about cells that are not square: the polynomials feel the nearest point.
+    """
+    cx, cy = cells.west + cells.dx * (left + side / 2), cells.north + cells.dy * (top + side / 2)
+    reach = REACH * 0.5 * side * max(abs(cells.dx), abs(cells.dy))
     n_far, n_near = 0, 0
-    for i in range(n):
+    for i in points:
         if abs(px[i] - cx) > reach or abs(py[i] - cy) > reach:
             far[n_far] = i
             n_far += 1
         else:
             near[n_near] = i
             n_near += 1
+    return n_far
+
+
+@njit(cache=True, nogil=True)
+def _place_nodes(cells: Cells, nodes: Floats, top: int, left: int, side: int, x: Floats, y: Floats) -> None:
+    """Write the coordinates of the nodes of a square of cells."""
     for i in range(SIDE):
-        x[i], y[i] = cx + nodes[i] * 0.5 * TILE * cells.dx, cy + nodes[i] * 0.5 * TILE * cells.dy
-    _add(px, py, table.value, far[:n_far], x, y, scale, half_power, weight, rows, v, acc, total, sums)
-    along = _along_rows(sums, basis)
-    for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + TILE, cells.row0 + out.shape[1]), SIDE):
-        for col in range(max(left, cells.col0 // SIDE * SIDE), min(left + TILE, cells.col0 + out.shape[2]), SIDE):
-            place(cells, row, col, x, y)
-            _spread(along, basis, row - top, col - left, sums)
-            _add(px, py, table.value, near[:n_near], x, y, scale, half_power, weight, rows, v, acc, total, sums)
-            _centre(px, py, table, near[:n_near], x, y, sums)
-            _write(out, table, sums, acc, total, row - cells.row0, col - cells.col0)
+        x[i] = cells.west + cells.dx * (left + side / 2 * (1 + nodes[i]))
+        y[i] = cells.north + cells.dy * (top + side / 2 * (1 + nodes[i]))
+
+
+@njit(cache=True, nogil=True)
+def _refine(whole: Floats, down: Floats, across: Floats, sums: Floats) -> None:
+    """Bring sums at the nodes of a supertile to those of a tile."""
+    half, turned = np.empty((SIDE, SIDE)), np.ascontiguousarray(down.T)
+    for e in range(whole.shape[0]):
+        np.dot(turned, whole[e].reshape(SIDE, SIDE), half)
+        np.dot(half, across, sums[e].reshape(SIDE, SIDE))
 
 
 @njit(cache=True, nogil=True)
@@ -264,17 +317,17 @@ def _write(out: Singles, table: Table, sums: Floats, acc: Singles, total: Single
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sum_directly(
-    px: Floats, py: Floats, table: Table, nodes: Floats, basis: Floats, cells: Cells, half_power: float, out: Singles,
-    top: int, left: int, n_cells: int,
+    px: Floats, py: Floats, table: Table, nodes: Floats, basis: Floats, finer: Floats, cells: Cells, half_power: float,
+    out: Singles, top: int, left: int, n_cells: int,
 ) -> None:  # fmt: skip
-    """Fill a tile in float64, every point at every cell, with weights relative to the nearest point."""
+    """Fill a supertile in float64, every point at every cell, with weights relative to the nearest point."""
     n, width = px.size, table.value.shape[1]
     x, y = np.empty(SIDE), np.empty(SIDE)
     square, nearest, near = np.empty((1, LANES)), np.empty(LANES), np.arange(n).astype(np.int32)
     acc, total = np.zeros((width, LANES), np.float32), np.zeros(LANES, np.float32)
     sums, weight = np.zeros((width + 1, LANES)), np.empty(LANES)
-    for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + TILE, cells.row0 + out.shape[1]), SIDE):
-        for col in range(max(left, cells.col0 // SIDE * SIDE), min(left + TILE, cells.col0 + out.shape[2]), SIDE):
+    for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + SUPERTILE, cells.row0 + out.shape[1]), SIDE):
+        for col in range(max(left, cells.col0 // SIDE * SIDE), min(left + SUPERTILE, cells.col0 + out.shape[2]), SIDE):
             place(cells, row, col, x, y)
             nearest.fill(np.inf)
             for i in range(n):
