@@ -114,6 +114,38 @@ def test_a_grid_as_wide_as_the_earth_agrees_with_the_reference():
     assert_exact(points, rng.lognormal(size=(200, 3)), (40, 80), geometry=geometry)
 
 
+def test_a_huge_weight_does_not_overflow():
+    points = np.array([[np.nextafter(0.5, 0), -0.5], [3.6, -2.7]])
+    found = grid(points, np.array([[1e6], [2e6]]), (4, 8), geometry=(0.0, 0.0, 1.0, -1.0))
+    assert found[0, 0, 0] == 1e6
+
+
+def test_the_nearest_sample_comes_back_to_the_last_digit():
+    rng = np.random.default_rng(0)
+    points = np.array([5e5, 2.4e6]) + rng.uniform(0, 1, (200, 2)) * [6400, -6400]
+    points = np.r_[points, points + rng.normal(0, 1e-5, points.shape)]
+    values = np.arange(1, 401.0)[:, None]
+    found = assert_exact(points, values, (64, 64), k=1, geometry=(5e5, 2.4e6, 100.0, -100.0))
+    assert np.isin(found, values).all()
+
+
+def test_centimetre_cells_far_from_the_origin_are_ranked_rightly():
+    points = np.array([[490030.0600026838, 4100065.976075628], [490029.90999731654, 4100065.8260702607]])
+    assert_exact(points, np.array([[0.0], [1.0]]), (16, 16), k=1, geometry=(490029.83, 4100065.9060729444, 0.01, -0.01))
+
+
+@pytest.mark.parametrize("away", [0, 25, 80, 500])
+def test_a_dense_cluster_some_way_off_agrees_with_the_reference(away):
+    rng = np.random.default_rng(away)
+    cluster = (WEST + (10 + away) * DX, NORTH + 10 * DY) + rng.uniform(-10, 10, (3_000, 2)) * DX
+    assert_exact(cluster, rng.normal(size=(3_000, 2)), (20, 20))
+
+
+def test_one_sample_beyond_the_reach_of_integers_counts():
+    points = np.array([[WEST + 1e12, NORTH - 1e12]])
+    assert (grid(points, np.array([[4.0]]), (3, 70)) == 4).all()
+
+
 def test_a_sample_on_a_cell_centre_comes_back_exactly():
     rng = np.random.default_rng(2)
     row, col = rng.permutation(30)[:10], rng.permutation(30)[:10]

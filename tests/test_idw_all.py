@@ -116,6 +116,39 @@ def test_on_a_sample_the_elements_that_lack_it_take_the_others():
         assert (found[1] == 9).all()
 
 
+CENTRE = np.array([WEST + 5.5 * DX, NORTH + 5.5 * DY])
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("apart", [0.0, 1e-10, 1e-6, 1e-3, 0.1])
+def test_two_samples_close_to_a_cell_centre_are_told_apart(power, apart):
+    rng = np.random.default_rng(9)
+    points = np.r_[CENTRE + np.array([[apart, 0], [-4 * apart, 0]]), layout("scattered", 30, (12, 12), rng)]
+    values = np.column_stack([np.r_[1.0, 100.0, np.full(30, 5.0)], np.r_[np.nan, 1e9, np.full(30, -2e9)]])
+    found = grid(points, values, (12, 12), power=power)[:, 5, 5]
+    mean, size = reference(points, values, np.array([5]), np.array([5]), power=power)
+    assert (np.abs(found - mean[:, 0]) <= LIMIT * size[:, 0]).all()
+
+
+def test_samples_ten_thousand_million_cells_away_agree_with_float64():
+    rng = np.random.default_rng(10)
+    points = np.array([[1e7, 1.0], [1.5e7, -1e7], [-2e7, 3e6]])
+    for cell in (1e-2, 1e-4, 1e-6):
+        for power in (2.0, 4.0):
+            geometry = (0.0, 0.0, cell, -cell)
+            assert_close(points, rng.normal(size=(3, 2)), (20, 20), rng, power=power, geometry=geometry)
+
+
+def test_the_direct_sums_do_not_vanish_for_an_element_that_lacks_the_nearest_sample():
+    points = np.array(
+        [[WEST + np.nextafter(0.5, 0) * DX, NORTH + 0.5 * DY], [WEST + 300 * DX, NORTH], [WEST, NORTH + 400 * DY]]
+    )
+    values = np.array([[1.0, np.nan, np.nan], [2.0, 3.0, 4.0], [4.0, 5.0, 7.0]])
+    found = grid(points, values, (4, 8), power=20.0, direct=True)
+    mean, _ = reference(points, values, np.array([0]), np.array([0]), power=20.0)
+    np.testing.assert_allclose(found[:, 0, 0], mean[:, 0], rtol=1e-6)
+
+
 def test_the_direct_sums_are_exact():
     rng = np.random.default_rng(5)
     for name in LAYOUTS:

@@ -42,6 +42,7 @@ from geoprospect._kernels.lanes import (
     in_threads,
     invert,
     limit,
+    masks,
     nearest_lane,
     place,
     square_distances,
@@ -55,8 +56,10 @@ OPEN = 256  # points whose pairs are looked at; their number grows with the squa
 SLOTS = 128  # points whose distances from a block are kept
 # Rows of distances and weights: the slots, the points of a chunk without one, their weights once they are made, zeros.
 LOOSE, MADE, ZERO = SLOTS, SLOTS + CHUNK, SLOTS + 2 * CHUNK
-EXACT = 64  # sums over more points than this are totalled in float64
-ROUNDING = 1e-9  # relative slack of a bound, far above what float64 loses on it
+EXACT = 32  # sums over more points than this are totalled in float64
+HEAVY = 1e18  # weight from which those of a block are made relative, so that no product overflows
+ROUNDING = 1e-9  # relative slack of a bound, for the rounding of distances
+BLUR = 2e-15  # the same in units of the coordinates, for that of cell centres
 BEFORE, AFTER, CROSSING = 0, 1, 2  # of two points: in every cell the first is nearer, or farther, or it depends
 
 
@@ -98,7 +101,7 @@ class Bench(NamedTuple):
     square: Floats  # (MADE, LANES): squared distances
     weight: Singles  # (ZERO + 1, LANES): their inverses, in cells; weights
     squared: Flags  # (SLOTS,): whether the row of squares is filled
-    centred: Flags  # (SLOTS,): whether the point lies on a cell centre, so that its weight is infinite
+    centred: Flags  # (SLOTS,): whether the point lies on a cell centre or so near that its weight is huge
     slot: Indices  # (N,): the row of each point, or -1
     member: Indices  # (SLOTS,): the point of each row
     rows: Indices  # (CHUNK,): where the distances of a chunk of points stand
@@ -166,15 +169,15 @@ def idw_nearest(
 
 def group(values: Floats) -> Elements:
     """Sort elements into groups that lack the same points; an element without any value is in none."""
-    patterns, pattern_of = np.unique(~np.isnan(values), axis=1, return_inverse=True)
+    present, mask_of = masks(values)
     valid, start, band, columns = [], [0], [], []
-    for p in np.flatnonzero(patterns.any(axis=0)):
-        members = np.flatnonzero(pattern_of.ravel() == p)
+    for g in np.flatnonzero(present.any(axis=1)):
+        members = np.flatnonzero(mask_of == g)
         width = 1 if members.size == 1 else -(-members.size // 4) * 4
         column = np.zeros((len(values), width), dtype=np.float32)
-        column[:, : members.size] = np.where(patterns[:, [p]], values[:, members], 0)
+        column[:, : members.size] = np.where(present[g][:, None], values[:, members], 0)
         columns.append(column)
-        valid.append(patterns[:, p])
+        valid.append(present[g])
         start.append(start[-1] + width)
         band += [*members, *[-1] * (width - members.size)]
     planes = np.array(band, np.int64)
@@ -275,8 +278,9 @@ def _search(
     found: Indices, distance: Floats,
 ) -> int:  # fmt: skip
     """Collect, by index, every valid point that may be among the k nearest of a place within `reach` of (cx, cy)."""
-    column = min(max(math.floor((cx - buckets.west) / buckets.side), 0), buckets.columns - 1)
-    row = min(max(math.floor((cy - buckets.south) / buckets.side), 0), buckets.rows - 1)
+    reach += BLUR * (abs(cx) + abs(cy))
+    column = _bucket(cx - buckets.west, buckets.side, buckets.columns)
+    row = _bucket(cy - buckets.south, buckets.side, buckets.rows)
     ring, m = 1, 0
     while True:  # widen the ring of buckets until it holds k points: they bound the distance of the k-th nearest
         x0, x1 = max(column - ring, 0), min(column + ring, buckets.columns - 1)
@@ -286,10 +290,11 @@ def _search(
             break
         ring *= 2
     bound = min(_kth(distance[:m], k)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
-    x0 = max(math.floor((cx - bound - buckets.west) / buckets.side), 0)
-    x1 = min(math.floor((cx + bound - buckets.west) / buckets.side), buckets.columns - 1)
-    y0 = max(math.floor((cy - bound - buckets.south) / buckets.side), 0)
-    y1 = min(math.floor((cy + bound - buckets.south) / buckets.side), buckets.rows - 1)
+    # Cut off at the last buckets, also where the bound reaches no bucket at all: distances decide in the end.
+    x0 = _bucket(cx - bound - buckets.west, buckets.side, buckets.columns)
+    x1 = _bucket(cx + bound - buckets.west, buckets.side, buckets.columns)
+    y0 = _bucket(cy - bound - buckets.south, buckets.side, buckets.rows)
+    y1 = _bucket(cy + bound - buckets.south, buckets.side, buckets.rows)
     m = _collect(px, py, valid, cx, cy, bound, buckets, x0, x1, y0, y1, found, distance)
     bound = min(_kth(distance[:m], k)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
     n_found = 0
@@ -302,6 +307,12 @@ def _search(
 
 
 @njit(cache=True, nogil=True)
+def _bucket(length: float, side: float, count: int) -> int:
+    """Return the bucket at a length from the edge, or the last one; cut off first, as integers do not reach far."""
+    return int(min(max(length / side, 0.0), count - 0.5))
+
+
+@njit(cache=True, nogil=True)
 def _collect(
     px: Floats, py: Floats, valid: Flags, cx: float, cy: float, bound: float, buckets: Buckets, x0: int, x1: int,
     y0: int, y1: int, found: Indices, distance: Floats,
@@ -309,8 +320,6 @@ def _collect(
     """Write the valid points of some buckets within `bound` of (cx, cy), and their distances; return how many."""
     m = 0
     for row in range(y0, y1 + 1):
-        if x0 > x1:
-            break
         for t in range(buckets.start[row * buckets.columns + x0], buckets.start[row * buckets.columns + x1 + 1]):
             i = buckets.member[t]
             d = math.sqrt((px[i] - cx) ** 2 + (py[i] - cy) ** 2)
@@ -329,6 +338,8 @@ def _divide(
 
     The block's cell centres lie within hx and hy of (cx, cy).
     """
+    blur = BLUR * (abs(cx) + abs(cy))
+    hx, hy = hx + blur, hy + blur
     for t in range(found.size):
         distance[t] = (px[found[t]] - cx) ** 2 + (py[found[t]] - cy) ** 2
     kth, following = _kth(distance[: found.size], rule.k)
@@ -346,9 +357,47 @@ def _divide(
         if near <= distance[t] <= far:
             mine[n_mine] = found[t]
             n_mine += 1
+    if n_mine - n_sure > OPEN:
+        n_mine = _thin(px, py, cx, cy, hx, hy, rule.k, found, mine, n_sure, n_mine, distance, kth**2)
     if rule.k - n_sure < n_mine - n_sure <= OPEN:
         return _settle(px, py, cx, cy, hx, hy, rule.k - n_sure, mine, n_sure, n_mine, relation)
     return n_sure, n_mine
+
+
+@njit(cache=True, nogil=True)
+def _thin(
+    px: Floats, py: Floats, cx: float, cy: float, hx: float, hy: float, k: int, found: Indices, mine: Indices,
+    n_sure: int, n_mine: int, distance: Floats, kth: float,
+) -> int:  # fmt: skip
+    """Leave out open points that all of the k nearest to the middle of the block come before in every cell.
+
+    A dense cluster some way off is open as a whole, because its points are all about equally far.
+    """
+    nearest, n = np.empty(k, np.int32), 0
+    for t in range(found.size):
+        if distance[t] <= kth and n < k:
+            nearest[n] = found[t]
+            n += 1
+    kept = n_sure
+    for t in range(n_sure, n_mine):
+        j = mine[t]
+        out = n == k
+        for i in nearest[:n]:
+            if not out:
+                break
+            out = i != j and _surely_before(px[i] - cx, py[i] - cy, px[j] - cx, py[j] - cy, hx, hy)
+        if not out:
+            mine[kept] = j
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _surely_before(xi: float, yi: float, xj: float, yj: float, hx: float, hy: float) -> bool:
+    """Say whether point i is nearer than point j, not just as near, to all places within hx and hy of the origin."""
+    square_i, square_j = xi * xi + yi * yi, xj * xj + yj * yj
+    reach = 2 * (abs(xj - xi) * hx + abs(yj - yi) * hy)
+    return square_j - square_i > reach * (1 + ROUNDING) + ROUNDING * (square_i + square_j)
 
 
 @njit(cache=True, nogil=True)
@@ -360,6 +409,7 @@ def _settle(
 
     A point with as many surely before it as there are places counts nowhere. It can be left out of every ranking:
     where it would come before another, so would they. A point that comes before all but so few counts everywhere.
+    Equally far points are never surely before each other, so that ties are left to the ranking.
     """
     n_open = n_mine - n_sure
     opened = mine[n_sure:n_mine].copy()
@@ -368,12 +418,10 @@ def _settle(
         xi, yi = px[opened[i]] - cx, py[opened[i]] - cy
         for j in range(i + 1, n_open):
             xj, yj = px[opened[j]] - cx, py[opened[j]] - cy
-            square_i, square_j = xi * xi + yi * yi, xj * xj + yj * yj
-            reach = 2 * (abs(xj - xi) * hx + abs(yj - yi) * hy) * (1 + 1e-6) + ROUNDING * (square_i + square_j)
-            if square_j - square_i > reach:
+            if _surely_before(xi, yi, xj, yj, hx, hy):
                 relation[i, j], relation[j, i] = BEFORE, AFTER
                 nearer[j] += 1
-            elif square_i - square_j > reach:
+            elif _surely_before(xj, yj, xi, yi, hx, hy):
                 relation[i, j], relation[j, i] = AFTER, BEFORE
                 nearer[i] += 1
             else:
@@ -462,11 +510,11 @@ def _hold(
             slot[i], member[n_slots], squared[n_slots] = n_slots, i, False
             if rule.half_power == 1:
                 invert(weight, n_slots, x, y, px[i], py[i], scale)
-                # Points on a cell centre lie among them, which few do.
+                # Such points lie among the cells, and few do.
                 centred[n_slots] = (
                     abs(px[i] - cx) <= reach_x
                     and abs(py[i] - cy) <= reach_y
-                    and weight[n_slots, nearest_lane(x, y, px[i], py[i])] == np.inf
+                    and weight[n_slots, nearest_lane(x, y, px[i], py[i])] > HEAVY
                 )
             n_slots += 1
         if (all_squared or t >= n_sure) and not squared[slot[i]]:
@@ -527,6 +575,8 @@ def _average(
             _cut(weight, square, rows, heavy, size, reach2)
         if ranked:
             _keep_first(weight, heavy, size, before, first - n_sure, places)
+        if rule.k == 1:
+            _level(weight, heavy, size)
         if rule.min_samples > 1:
             _count(used, square, rows, size, reach2, before, first - n_sure, places if ranked else MOST + 1)
         padded = (size + 3) // 4 * 4
@@ -656,6 +706,16 @@ def _keep_first(weight: Singles, heavy: Indices, n: int, before: Indices, order:
         heavy[c] = MADE + c
         for lane in range(LANES):
             made[lane] = plain[lane] if row[lane] < places else np.float32(0)
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _level(weight: Singles, heavy: Indices, n: int) -> None:
+    """Make every weight 1 that is not 0: of one neighbour, whose value is to come back to the last digit."""
+    for c in range(n):
+        made, plain = weight[MADE + c], weight[heavy[c]]
+        heavy[c] = MADE + c
+        for lane in range(LANES):
+            made[lane] = np.float32(1) if plain[lane] > 0 else np.float32(0)
 
 
 @njit(cache=True, nogil=True, inline="never")

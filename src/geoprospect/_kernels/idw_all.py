@@ -38,6 +38,7 @@ from geoprospect._kernels.lanes import (
     in_threads,
     invert,
     limit,
+    masks,
     nearest_lane,
     place,
     square_distances,
@@ -48,8 +49,10 @@ TILE = 64  # cells along a tile
 TILES = 4  # tiles along a supertile
 SUPERTILE = TILES * TILE
 REACH = 2.5  # half width of a box, in half widths of the tile or supertile in its middle
+LEAST = 1e-200  # sum of float64 weights below which digits may be lost
 STEEPEST = 4.0  # power up to which far points are summed at nodes
-MOST = 1e30  # greatest weight, in cells to the power: of a point so near that no other matters
+CLOSE = 1e-3  # distance of a point from a cell centre, in cells, within which the cell is summed in float64
+MOST = 1e15  # greatest 1 / squared distance in float32, of points closer than that
 
 
 class Table(NamedTuple):
@@ -101,19 +104,18 @@ def idw_all(
 
 def tabulate(values: Floats, min_samples: int) -> Table:
     """Lay values and presence side by side; the sum of all weights serves the elements that lack no sample."""
-    present = ~np.isnan(values)
-    gaps, gaps_of = np.unique(present, axis=1, return_inverse=True)
-    partial = np.flatnonzero(~gaps.all(axis=0))
+    present, mask_of = masks(values)
+    partial = np.flatnonzero(~present.all(axis=1))
     n_bands, end = values.shape[1], values.shape[1] + partial.size
     table = np.zeros((len(values), -(-end // 4) * 4), dtype=np.float32)
-    table[:, :n_bands] = np.where(present, values, 0)
-    table[:, n_bands:end] = gaps[:, partial]
-    column = np.full(gaps.shape[1], table.shape[1], dtype=np.int64)
+    table[:, :n_bands] = np.where(np.isnan(values), 0, values)
+    table[:, n_bands:end] = present[partial].T
+    column = np.full(len(present), table.shape[1], dtype=np.int64)
     column[partial] = np.arange(n_bands, end)
     low, high = np.full((2, n_bands), np.nan, dtype=np.float32)
-    enough = np.flatnonzero(present.sum(axis=0) >= min_samples)
+    enough = np.flatnonzero(present.sum(axis=1)[mask_of] >= min_samples)
     low[enough], high[enough] = np.nanmin(values[:, enough], axis=0), np.nanmax(values[:, enough], axis=0)
-    return Table(table, column[gaps_of.ravel()], low, high)
+    return Table(table, column[mask_of], low, high)
 
 
 def chebyshev() -> tuple[Floats, Floats, Floats]:
@@ -151,11 +153,12 @@ def _sum_far(
     every = np.arange(n).astype(np.int32)
     distant, others, far, near = (np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32),
                                   np.empty(n, np.int32))  # fmt: skip
-    x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / math.hypot(cells.dx, cells.dy)
+    x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / _unit(px, py, cells, top, left)
     weight, rows = np.zeros((CHUNK + 1, LANES), np.float32), np.arange(CHUNK).astype(np.int32)
     v, acc, total = (np.empty((CHUNK, width), np.float32), np.zeros((width, LANES), np.float32),
                      np.zeros(LANES, np.float32))  # fmt: skip
     whole, sums = np.zeros((width + 1, LANES)), np.zeros((width + 1, LANES))  # the last row: weights of all points
+    lanes, hits, kept = np.empty(LANES, np.int32), np.empty(n, np.int32), np.empty((LANES, width + 1))
     n_distant = _part(px, py, every, cells, top, left, SUPERTILE, distant, others)
     _place_nodes(cells, nodes, top, left, SUPERTILE, x, y)
     _add(px, py, table.value, distant[:n_distant], x, y, scale, half_power, weight, rows, v, acc, total, whole)
@@ -173,9 +176,22 @@ def _sum_far(
                 for col in range(max(tile_col, cells.col0 // SIDE * SIDE), min(tile_col + TILE, col_end), SIDE):
                     place(cells, row, col, x, y)
                     _spread(along, basis, row - tile_row, col - tile_col, sums)
+                    n_lanes, _ = _mark(px, py, near[:n_near], x, y, CLOSE, sums, lanes, hits, kept)
                     _add(px, py, table.value, near[:n_near], x, y, scale, half_power, weight, rows, v, acc, total, sums)
-                    _centre(px, py, table, near[:n_near], x, y, sums)
+                    if n_lanes:
+                        _redo(px, py, table, near[:n_near], x, y, scale, half_power, lanes[:n_lanes], kept, sums, True)
                     _write(out, table, sums, acc, total, row - cells.row0, col - cells.col0)
+
+
+@njit(cache=True, nogil=True)
+def _unit(px: Floats, py: Floats, cells: Cells, top: int, left: int) -> float:
+    """Return the length in which distances are counted: a cell, or more where float32 would end before any point."""
+    half = SUPERTILE / 2
+    cx, cy = cells.west + cells.dx * (left + half), cells.north + cells.dy * (top + half)
+    nearest = np.inf
+    for i in range(px.size):
+        nearest = min(nearest, math.hypot(px[i] - cx, py[i] - cy))
+    return max(nearest - math.hypot(half * cells.dx, half * cells.dy), math.hypot(cells.dx, cells.dy))
 
 
 @njit(cache=True, nogil=True)
@@ -240,8 +256,8 @@ def _add(
 
 @njit(cache=True, nogil=True, inline="never")
 def _steepen(weight: Singles, n: int, half_power: float) -> None:
-    """Turn 1 / squared distances into weights that are not infinite; cells with a point on their centre are redone."""
-    most = np.float32(MOST ** min(1.0, 1 / half_power))
+    """Turn 1 / squared distances into weights; infinite ones are cut off, in cells that are summed again."""
+    most = np.float32(MOST)
     for c in range(n):
         w = weight[c]
         for lane in range(LANES):
@@ -273,30 +289,60 @@ def _spread(along: Floats, basis: Floats, row: int, col: int, sums: Floats) -> N
 
 
 @njit(cache=True, nogil=True)
-def _centre(px: Floats, py: Floats, table: Table, points: Indices, x: Floats, y: Floats, sums: Floats) -> None:
-    """Give cells with points on their centre the sums of those alone, for the elements that have values there."""
-    width, n_hit = table.value.shape[1], 0
-    hit = np.zeros((0, LANES), np.int32)  # how many points with a value, by column of weights and cell
+def _mark(
+    px: Floats, py: Floats, points: Indices, x: Floats, y: Floats, close: float, sums: Floats, lanes: Indices,
+    hits: Indices, kept: Floats,
+) -> tuple[int, int]:  # fmt: skip
+    """Write the cells with a point close to their centre, the sums that they have now, and those points; count both."""
+    n_lanes, n_hits = 0, 0
+    reach = close * math.hypot(x[1] - x[0], y[1] - y[0])
     for i in points:
         lane = nearest_lane(x, y, px[i], py[i])
-        if px[i] != x[lane % SIDE] or py[i] != y[lane // SIDE]:
-            continue
-        if n_hit == 0:
-            hit = np.zeros((width + 1, LANES), np.int32)
-        n_hit += 1
+        if abs(px[i] - x[lane % SIDE]) <= reach and abs(py[i] - y[lane // SIDE]) <= reach:
+            hits[n_hits] = i
+            n_hits += 1
+            known = False
+            for q in range(n_lanes):
+                known |= lanes[q] == lane
+            if not known:
+                lanes[n_lanes] = lane
+                for e in range(sums.shape[0]):
+                    kept[n_lanes, e] = sums[e, lane]
+                n_lanes += 1
+    return n_lanes, n_hits
+
+
+@njit(cache=True, nogil=True)
+def _redo(
+    px: Floats, py: Floats, table: Table, points: Indices, x: Floats, y: Floats, scale: float, half_power: float,
+    lanes: Indices, kept: Floats, sums: Floats, beside_too: bool,
+) -> None:  # fmt: skip
+    """Sum some cells in float64, from what was kept on; points on their centre count alone where they have values.
+
+    Without `beside_too` the other points are in what was kept.
+    """
+    width = table.value.shape[1]
+    centred, beside = np.empty(width + 1), np.empty(width + 1)
+    for q in range(lanes.size):
+        cx, cy = x[lanes[q] % SIDE], y[lanes[q] // SIDE]
+        centred[:] = 0
+        beside[:] = kept[q]
+        for i in points:
+            dx, dy = px[i] - cx, py[i] - cy
+            if dx == 0 and dy == 0:
+                for e in range(width):
+                    centred[e] += table.value[i, e]
+                centred[width] += 1
+            elif beside_too:
+                w = (1 / ((dx * scale) ** 2 + (dy * scale) ** 2)) ** half_power
+                for e in range(width):
+                    beside[e] += w * table.value[i, e]
+                beside[width] += w
         for e in range(table.weights.size):
-            w = table.weights[e]
-            if w == width or table.value[i, w] > 0:
-                if hit[e, lane] == 0:
-                    sums[e, lane] = 0
-                sums[e, lane] += table.value[i, e]
-                hit[e, lane] += 1
-    if n_hit:
-        # The sum of values over their number; elements that share a column of weights share their points.
-        for e in range(table.weights.size):
-            for lane in range(LANES):
-                if hit[e, lane]:
-                    sums[table.weights[e], lane] = hit[e, lane]
+            w = table.weights[e]  # several elements share a column of weights, and the points with values
+            alone = centred[w] > 0
+            sums[e, lanes[q]] = centred[e] if alone else beside[e]
+            sums[w, lanes[q]] = centred[w] if alone else beside[w]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -322,8 +368,9 @@ def _sum_directly(
 ) -> None:  # fmt: skip
     """Fill a supertile in float64, every point at every cell, with weights relative to the nearest point."""
     n, width = px.size, table.value.shape[1]
-    x, y = np.empty(SIDE), np.empty(SIDE)
-    square, nearest, near = np.empty((1, LANES)), np.empty(LANES), np.arange(n).astype(np.int32)
+    x, y, every = np.empty(SIDE), np.empty(SIDE), np.arange(n).astype(np.int32)
+    lanes, hits, kept = np.empty(LANES, np.int32), np.empty(n, np.int32), np.empty((LANES, width + 1))
+    square, nearest = np.empty((1, LANES)), np.empty(LANES)
     acc, total = np.zeros((width, LANES), np.float32), np.zeros(LANES, np.float32)
     sums, weight = np.zeros((width + 1, LANES)), np.empty(LANES)
     for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + SUPERTILE, cells.row0 + out.shape[1]), SIDE):
@@ -337,8 +384,37 @@ def _sum_directly(
             for i in range(n):
                 square_distances(square, 0, x, y, px[i], py[i])
                 _add_directly(sums, weight, square[0], nearest, half_power, table.value[i])
-            _centre(px, py, table, near, x, y, sums)
+            n_lanes, n_hits = _mark(px, py, every, x, y, 0.0, sums, lanes, hits, kept)
+            if n_lanes:
+                _redo(px, py, table, hits[:n_hits], x, y, 1.0, half_power, lanes[:n_lanes], kept, sums, False)
+            _rescue(px, py, table, x, y, half_power, sums)
             _write(out, table, sums, acc, total, row - cells.row0, col - cells.col0)
+
+
+@njit(cache=True, nogil=True)
+def _rescue(px: Floats, py: Floats, table: Table, x: Floats, y: Floats, half_power: float, sums: Floats) -> None:
+    """Sum cells again where weights relative to the nearest point vanish, because the elements lack that point."""
+    width = table.value.shape[1]
+    done = np.zeros((width + 1, LANES), np.bool_)
+    for e in range(table.weights.size):
+        w = table.weights[e]
+        if w == width or np.isnan(table.low[e]):
+            continue
+        for lane in range(LANES):
+            if sums[w, lane] >= LEAST and not done[w, lane]:
+                continue
+            nearest, total, sums[e, lane] = np.inf, 0.0, 0.0
+            for i in range(px.size):
+                if table.value[i, w] > 0:
+                    nearest = min(nearest, (px[i] - x[lane % SIDE]) ** 2 + (py[i] - y[lane // SIDE]) ** 2)
+            for i in range(px.size):
+                if table.value[i, w] > 0:
+                    square = (px[i] - x[lane % SIDE]) ** 2 + (py[i] - y[lane // SIDE]) ** 2
+                    factor = (nearest / square) ** half_power
+                    sums[e, lane] += factor * table.value[i, e]
+                    total += factor
+            sums[w, lane] = total
+            done[w, lane] = True
 
 
 @njit(cache=True, nogil=True, inline="never")

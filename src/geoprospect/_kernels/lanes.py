@@ -67,6 +67,26 @@ def in_threads(
         pool.shutdown(cancel_futures=True)
 
 
+def masks(values: Floats) -> tuple[Flags, NDArray[np.int64]]:
+    """Return which points have values, once for all elements that lack the same, and which of these is an element's.
+
+    Parameters
+    ----------
+    values : (N, C), NaN where missing
+
+    Returns
+    -------
+    present : (G, N), in the order in which they first appear
+    mask_of : (C,)
+    """
+    present = ~np.isnan(values)
+    # By their bytes: np.unique takes half a second for 20 elements of 20,000 samples.
+    packed, seen = np.packbits(present, axis=0), {}  # type: ignore[var-annotated]
+    mask_of = np.array([seen.setdefault(column.tobytes(), len(seen)) for column in packed.T], dtype=np.int64)
+    _, first = np.unique(mask_of, return_index=True)
+    return np.ascontiguousarray(present[:, first].T), mask_of
+
+
 @njit(cache=True, nogil=True)
 def place(cells: Cells, row: int, col: int, x: Floats, y: Floats) -> None:
     """Write the coordinates of the cell centres of the block whose north-west cell is (row, col) of the whole grid."""
@@ -75,7 +95,7 @@ def place(cells: Cells, row: int, col: int, x: Floats, y: Floats) -> None:
         y[i] = cells.north + cells.dy * (row + i + 0.5)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def nearest_lane(x: Floats, y: Floats, px: float, py: float) -> int:
     """Return the lane of the cell of a block whose centre is nearest to a point."""
     column = math.floor((px - x[0]) / (x[1] - x[0]) + 0.5)
