@@ -508,9 +508,3 @@ def test_a_store_that_reads_back_otherwise_is_not_published(loss, tmp_path, monk
         gp.write_zarr(survey(WIDE), tmp_path / "map.zarr")
     assert content(tmp_path / "map.zarr") == before
     assert [file.name for file in tmp_path.iterdir()] == ["map.zarr"]
-
-
-def test_without_zarr_the_message_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(ImportError, match="pip install zarr"):
-        gp.write_zarr(survey(), tmp_path / "map.zarr")

@@ -70,13 +70,11 @@ HOMES = {
     "dask": {"interpolation", "rasters", "exports", "inference"},
     "distributed": {"interpolation", "rasters", "exports", "inference"},
     "zarr": {"exports"},
-    "pykrige": {"surfaces"},
     "gstools": {"surfaces"},
-    "verde": {"surfaces"},
     "matplotlib": {"maps", "plotting", "report"},
 }
 FORBIDDEN = {"pickle", "cPickle", "joblib", "shelve", "dill", "cloudpickle", "marshal"}
-HEAVY = ("torch", "torchvision", "sklearn", "dask", "matplotlib", "numba", "verde", "pykrige", "gstools", "zarr")
+HEAVY = ("torch", "torchvision", "sklearn", "dask", "matplotlib", "numba", "gstools", "zarr")
 
 
 def module_of(path):

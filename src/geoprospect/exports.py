@@ -31,7 +31,7 @@ from rasterio.windows import Window
 
 from geoprospect._checks import check_output_file
 from geoprospect._version import __version__
-from geoprospect.errors import CorruptFileError, DependencyError, InputError, OutputError
+from geoprospect.errors import CorruptFileError, InputError, OutputError
 from geoprospect.grid import Grid
 from geoprospect.publishing import published
 
@@ -174,8 +174,6 @@ def write_zarr(data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str]) ->
     OutputError
         When the store cannot be written whole, or a folder that is no store has its name; what
         stood there before is untouched.
-    DependencyError
-        When zarr is not installed.
 
     Examples
     --------
@@ -193,10 +191,8 @@ def write_zarr(data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str]) ->
     dataset, bands = _as_bands(data)
     grid = Grid.of(dataset)
     _check_array_names(bands)
-    try:
-        import zarr
-    except ImportError as err:
-        raise DependencyError("zarr: is not installed; pip install zarr, or write a COG with write_cog") from err
+    import zarr
+
     ledger = _Ledger(list(bands), grid.shape)
     with _own_errors(), published(store, lambda written: _check_zarr(written, grid, ledger)) as beside:
         arrays = _new_arrays(beside, grid, dataset, list(bands))

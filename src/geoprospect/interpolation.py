@@ -120,9 +120,10 @@ def interpolate(
     -----
     The error of inverse distance weighting against float64 arithmetic stays below 2e-6 of the
     weighted mean of absolute values: the `k` nearest are exact, and with ``k=None`` far samples
-    are summed at Chebyshev nodes, up to power 4. Its bytes depend neither on the number of threads
-    nor on `chunks`. The first call of a new installation compiles for some seconds; later ones
-    find the result on the disk.
+    are summed at Chebyshev nodes, up to power 4. Where the nearest values are 0, it may be 1e-30 of
+    the greatest value. No mean leaves the range of the values of its element. The bytes depend
+    neither on the number of threads nor on `chunks`. The first call of a new installation compiles
+    for half a minute; later ones find the result on the disk.
 
     References
     ----------

@@ -209,7 +209,7 @@ def _fill(
     found, mine, distance = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
     pool, ends = np.empty(1024, np.int32), np.zeros(groups + 1, np.int64)
     bench, n_slots = _bench(n, elements), 0
-    x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / math.hypot(cells.dx, cells.dy)
+    x, y, scale = np.empty(LANES), np.empty(LANES), 1 / math.hypot(cells.dx, cells.dy)
     for west in range(left, right, SPAN):
         for g in range(groups):
             m = _search(
@@ -500,8 +500,8 @@ def _hold(
     """See that the distances of points are in slots: of all where they fit, else of those to be ranked."""
     start = 0 if n_mine <= MOST else n_sure
     all_squared = rule.half_power != 1 or rule.radius < np.inf or rule.min_samples > 1
-    cx, cy = 0.5 * (x[0] + x[SIDE - 1]), 0.5 * (y[0] + y[SIDE - 1])
-    reach_x, reach_y = 0.501 * abs(x[SIDE - 1] - x[0]), 0.501 * abs(y[SIDE - 1] - y[0])
+    cx, cy = 0.5 * (x[0] + x[LANES - 1]), 0.5 * (y[0] + y[LANES - 1])
+    reach_x, reach_y = 0.501 * abs(x[LANES - 1] - x[0]), 0.501 * abs(y[LANES - 1] - y[0])
     if n_slots + n_mine - start > SLOTS:
         n_slots = _forget(slot, member, n_slots)
     for t in range(start, n_mine):
@@ -741,7 +741,7 @@ def _cell_by_cell(
     bench.total.fill(1)
     for lane in range(LANES):
         for t in range(mine.size):
-            dx, dy = x[lane % SIDE] - px[mine[t]], y[lane // SIDE] - py[mine[t]]
+            dx, dy = x[lane] - px[mine[t]], y[lane] - py[mine[t]]
             square[t] = dx * dx + dy * dy
         last = _kth(square, k)[0]
         nearest, ties, weights, used = np.inf, k, 0.0, 0

@@ -153,7 +153,7 @@ def _sum_far(
     every = np.arange(n).astype(np.int32)
     distant, others, far, near = (np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32),
                                   np.empty(n, np.int32))  # fmt: skip
-    x, y, scale = np.empty(SIDE), np.empty(SIDE), 1 / _unit(px, py, cells, top, left)
+    x, y, scale = np.empty(LANES), np.empty(LANES), 1 / _unit(px, py, cells, top, left)
     weight, rows = np.zeros((CHUNK + 1, LANES), np.float32), np.arange(CHUNK).astype(np.int32)
     v, acc, total = (np.empty((CHUNK, width), np.float32), np.zeros((width, LANES), np.float32),
                      np.zeros(LANES, np.float32))  # fmt: skip
@@ -218,9 +218,9 @@ def _part(
 @njit(cache=True, nogil=True)
 def _place_nodes(cells: Cells, nodes: Floats, top: int, left: int, side: int, x: Floats, y: Floats) -> None:
     """Write the coordinates of the nodes of a square of cells."""
-    for i in range(SIDE):
-        x[i] = cells.west + cells.dx * (left + side / 2 * (1 + nodes[i]))
-        y[i] = cells.north + cells.dy * (top + side / 2 * (1 + nodes[i]))
+    for lane in range(LANES):
+        x[lane] = cells.west + cells.dx * (left + side / 2 * (1 + nodes[lane % SIDE]))
+        y[lane] = cells.north + cells.dy * (top + side / 2 * (1 + nodes[lane // SIDE]))
 
 
 @njit(cache=True, nogil=True)
@@ -295,10 +295,10 @@ def _mark(
 ) -> tuple[int, int]:  # fmt: skip
     """Write the cells with a point close to their centre, the sums that they have now, and those points; count both."""
     n_lanes, n_hits = 0, 0
-    reach = close * math.hypot(x[1] - x[0], y[1] - y[0])
+    reach = close * math.hypot(x[1] - x[0], y[SIDE] - y[0])
     for i in points:
         lane = nearest_lane(x, y, px[i], py[i])
-        if abs(px[i] - x[lane % SIDE]) <= reach and abs(py[i] - y[lane // SIDE]) <= reach:
+        if abs(px[i] - x[lane]) <= reach and abs(py[i] - y[lane]) <= reach:
             hits[n_hits] = i
             n_hits += 1
             known = False
@@ -324,7 +324,7 @@ def _redo(
     width = table.value.shape[1]
     centred, beside = np.empty(width + 1), np.empty(width + 1)
     for q in range(lanes.size):
-        cx, cy = x[lanes[q] % SIDE], y[lanes[q] // SIDE]
+        cx, cy = x[lanes[q]], y[lanes[q]]
         centred[:] = 0
         beside[:] = kept[q]
         for i in points:
@@ -368,7 +368,7 @@ def _sum_directly(
 ) -> None:  # fmt: skip
     """Fill a supertile in float64, every point at every cell, with weights relative to the nearest point."""
     n, width = px.size, table.value.shape[1]
-    x, y, every = np.empty(SIDE), np.empty(SIDE), np.arange(n).astype(np.int32)
+    x, y, every = np.empty(LANES), np.empty(LANES), np.arange(n).astype(np.int32)
     lanes, hits, kept = np.empty(LANES, np.int32), np.empty(n, np.int32), np.empty((LANES, width + 1))
     square, nearest = np.empty((1, LANES)), np.empty(LANES)
     acc, total = np.zeros((width, LANES), np.float32), np.zeros(LANES, np.float32)
@@ -406,10 +406,10 @@ def _rescue(px: Floats, py: Floats, table: Table, x: Floats, y: Floats, half_pow
             nearest, total, sums[e, lane] = np.inf, 0.0, 0.0
             for i in range(px.size):
                 if table.value[i, w] > 0:
-                    nearest = min(nearest, (px[i] - x[lane % SIDE]) ** 2 + (py[i] - y[lane // SIDE]) ** 2)
+                    nearest = min(nearest, (px[i] - x[lane]) ** 2 + (py[i] - y[lane]) ** 2)
             for i in range(px.size):
                 if table.value[i, w] > 0:
-                    square = (px[i] - x[lane % SIDE]) ** 2 + (py[i] - y[lane // SIDE]) ** 2
+                    square = (px[i] - x[lane]) ** 2 + (py[i] - y[lane]) ** 2
                     factor = (nearest / square) ** half_power
                     sums[e, lane] += factor * table.value[i, e]
                     total += factor

@@ -90,16 +90,16 @@ def masks(values: Floats) -> tuple[Flags, NDArray[np.int64]]:
 @njit(cache=True, nogil=True)
 def place(cells: Cells, row: int, col: int, x: Floats, y: Floats) -> None:
     """Write the coordinates of the cell centres of the block whose north-west cell is (row, col) of the whole grid."""
-    for i in range(SIDE):
-        x[i] = cells.west + cells.dx * (col + i + 0.5)
-        y[i] = cells.north + cells.dy * (row + i + 0.5)
+    for lane in range(LANES):
+        x[lane] = cells.west + cells.dx * (col + lane % SIDE + 0.5)
+        y[lane] = cells.north + cells.dy * (row + lane // SIDE + 0.5)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def nearest_lane(x: Floats, y: Floats, px: float, py: float) -> int:
     """Return the lane of the cell of a block whose centre is nearest to a point."""
     column = math.floor((px - x[0]) / (x[1] - x[0]) + 0.5)
-    row = math.floor((py - y[0]) / (y[1] - y[0]) + 0.5)
+    row = math.floor((py - y[0]) / (y[SIDE] - y[0]) + 0.5)
     return int(min(max(row, 0), SIDE - 1) * SIDE + min(max(column, 0), SIDE - 1))
 
 
@@ -107,23 +107,18 @@ def nearest_lane(x: Floats, y: Floats, px: float, py: float) -> int:
 def square_distances(out: Floats, row: int, x: Floats, y: Floats, px: float, py: float) -> None:
     """Write the squared distances of a point from the cells: plain float64, so a tie here is a tie for anybody."""
     squares = out[row]
-    for r in range(SIDE):
-        dy2 = (y[r] - py) * (y[r] - py)
-        for c in range(SIDE):
-            dx = x[c] - px
-            squares[r * SIDE + c] = dx * dx + dy2
+    for lane in range(LANES):
+        dx, dy = x[lane] - px, y[lane] - py
+        squares[lane] = dx * dx + dy * dy
 
 
 @njit(cache=True, nogil=True, fastmath=FUSED, error_model="numpy", inline="never")
 def invert(weight: Singles, row: int, x: Floats, y: Floats, px: float, py: float, scale: float) -> None:
     """Write 1 / squared distance, in float32 and in units of 1 / scale²; infinite where the point is on the centre."""
     one, out = np.float32(1), weight[row]
-    for r in range(SIDE):
-        dy = np.float32((y[r] - py) * scale)
-        dy2 = dy * dy
-        for c in range(SIDE):
-            dx = np.float32((x[c] - px) * scale)
-            out[r * SIDE + c] = one / (dx * dx + dy2)
+    for lane in range(LANES):
+        dx, dy = np.float32((x[lane] - px) * scale), np.float32((y[lane] - py) * scale)
+        out[lane] = one / (dx * dx + dy * dy)
 
 
 @njit(cache=True, nogil=True, fastmath=FUSED, inline="never")
