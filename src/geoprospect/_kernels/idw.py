@@ -11,7 +11,8 @@ and then by index, counted for the 256 cells of a block in step. What remains ar
 for four elements and four points at a time.
 
 Elements that lack the same samples form a group. Groups search and rank on their own, because each has its own
-k nearest; the distances of a point from the cells of a block are computed once for all of them.
+k nearest; the distances of a point from the cells of a block, and which of two points is nearer to each of them, are
+computed once for all of them.
 
 Points are ranked by the float64 squares of the plain differences of coordinates, so a tie here is a tie for anybody
 who computes them in the same way. Weights are float32, relative to the nearest point, so nothing overflows.
@@ -54,6 +55,7 @@ STRIPE = 16 * SPAN  # cells along the part of a row of superblocks that is one j
 MOST = 96  # points that are ranked at once; where there are more, each cell picks its own
 OPEN = 256  # points whose pairs are looked at; their number grows with the square
 SLOTS = 128  # points whose distances from a block are kept
+PAIRS = 512  # pairs of them whose order is kept
 # Rows of distances and weights: the slots, the points of a chunk without one, their weights once they are made, zeros.
 LOOSE, MADE, ZERO = SLOTS, SLOTS + CHUNK, SLOTS + 2 * CHUNK
 EXACT = 32  # sums over more points than this are totalled in float64
@@ -104,10 +106,16 @@ class Bench(NamedTuple):
     centred: Flags  # (SLOTS,): whether the point lies on a cell centre or so near that its weight is huge
     slot: Indices  # (N,): the row of each point, or -1
     member: Indices  # (SLOTS,): the point of each row
+    order: NDArray[np.int8]  # (PAIRS + 1, LANES): whether the second of two points is nearer; the last row is not kept
+    pair: NDArray[np.int16]  # (SLOTS, SLOTS): the row of each pair of slots, or -1
+    pairs: NDArray[np.int16]  # (PAIRS, 2): the pair of each row
+    counts: Indices  # (2,): how many slots and pairs there are
     rows: Indices  # (CHUNK,): where the distances of a chunk of points stand
     heavy: Indices  # (CHUNK,): where their weights stand
     relation: Indices  # (OPEN, OPEN): of pairs of open points
-    before: Indices  # (MOST, LANES): points that come before, at most MOST
+    counted: Indices  # (3, OPEN): open points, how many come surely before each, and how many perhaps
+    offset: Floats  # (3, OPEN): their distances from the middle of the block along x and y, and squared
+    before: NDArray[np.int8]  # (MOST, LANES): points that come before, at most MOST
     nearest: Floats  # (LANES,): squared distance of the nearest point
     best: Singles  # (LANES,): the greatest inverse
     gain: Singles  # (LANES,): 1 / best
@@ -206,16 +214,19 @@ def _fill(
 ) -> None:  # fmt: skip
     """Fill the superblocks whose first row is `top`, from column `left` up to `right`."""
     n, groups = px.size, elements.start.size - 1
-    found, mine, distance = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
+    found, mine, distance, chosen = np.empty(n, np.int32), np.empty(n + 1, np.int32), np.empty(n), np.empty(n)
     pool, ends = np.empty(1024, np.int32), np.zeros(groups + 1, np.int64)
-    bench, n_slots = _bench(n, elements), 0
     x, y, scale = np.empty(LANES), np.empty(LANES), 1 / math.hypot(cells.dx, cells.dy)
+    value, valid, starts, band, low, high = elements
+    # Taken apart once: an array that is taken out of a tuple in a loop costs an atomic operation every time.
+    (square, weight, squared, centred, slot, member, order, pair, pairs, counts, rows, heavy, relation, counted, offset,
+     before, nearest, best, gain, v, acc, total, acc64, total64, used) = _bench(n, elements)  # fmt: skip
     for west in range(left, right, SPAN):
         for g in range(groups):
             m = _search(
-                px, py, elements.valid[g], cells.west + cells.dx * (west + SPAN / 2),
+                px, py, valid[g], cells.west + cells.dx * (west + SPAN / 2),
                 cells.north + cells.dy * (top + SPAN / 2), 0.5 * math.hypot(SPAN * cells.dx, SPAN * cells.dy),
-                rule.k, rule.radius, buckets, found, distance,
+                rule.k, rule.radius, buckets, found, distance, chosen,
             )  # fmt: skip
             ends[g + 1] = ends[g] + m
             if ends[g + 1] > pool.size:
@@ -226,34 +237,33 @@ def _fill(
         for row in range(max(top, cells.row0 // SIDE * SIDE), min(top + SPAN, cells.row0 + out.shape[1]), SIDE):
             for col in range(max(west, cells.col0 // SIDE * SIDE), min(west + SPAN, right), SIDE):
                 place(cells, row, col, x, y)
-                n_slots = _forget(bench.slot, bench.member, n_slots)
+                _forget(slot, member, pair, pairs, counts)
                 for g in range(groups):
                     n_sure, n_mine = _divide(
                         px, py, cells.west + cells.dx * (col + SIDE / 2), cells.north + cells.dy * (row + SIDE / 2),
                         0.5 * (SIDE - 1) * abs(cells.dx), 0.5 * (SIDE - 1) * abs(cells.dy), rule,
-                        pool[ends[g] : ends[g + 1]], mine, distance, bench.relation,
+                        pool[ends[g] : ends[g + 1]], mine, distance, chosen, relation, counted,
+                        offset,
                     )  # fmt: skip
-                    start, end = elements.start[g], elements.start[g + 1]
+                    start, end = starts[g], starts[g + 1]
                     if n_mine - n_sure > MOST:
-                        _cell_by_cell(px, py, elements.value, start, end, mine[:n_mine], x, y, rule, bench)
+                        _cell_by_cell(px, py, value, start, end, mine[:n_mine], x, y, rule, acc, total)
                     else:
-                        n_slots = _hold(
-                            px, py, mine, n_sure, n_mine, x, y, scale, rule, bench.square, bench.weight, bench.squared,
-                            bench.centred, bench.slot, bench.member, n_slots,
+                        _hold(
+                            px, py, mine, n_sure, n_mine, x, y, scale, rule, square, weight, squared, centred, slot,
+                            member, pair, pairs, counts,
                         )  # fmt: skip
                         _average(
-                            px, py, elements.value, start, end, mine[:n_mine], n_sure, x, y, scale, rule, bench.square,
-                            bench.weight, bench.centred, bench.slot, bench.rows, bench.heavy, bench.relation,
-                            bench.before, bench.nearest, bench.best, bench.gain, bench.v, bench.acc[: end - start],
-                            bench.total, bench.acc64[: end - start], bench.total64, bench.used,
+                            px, py, value, start, end, mine[:n_mine], n_sure, x, y, scale, rule, square, weight,
+                            centred, slot, order, pair, pairs, counts, rows, heavy, relation, before, nearest, best,
+                            gain, v, acc[: end - start], total, acc64[: end - start], total64, used,
                         )  # fmt: skip
                     for lane in range(LANES):  # where nothing counts, infinite, and 0 times that is NaN
-                        bench.total[lane] = 1 / bench.total[lane]
-                    for e in range(end - start):
-                        if elements.band[start + e] >= 0:
-                            mean = bench.acc[e]
-                            limit(mean, bench.total, elements.low[start + e], elements.high[start + e])
-                            store(out[elements.band[start + e]], mean, row - cells.row0, col - cells.col0)
+                        total[lane] = 1 / total[lane]
+                    for e in range(start, end):
+                        if band[e] >= 0:
+                            limit(acc[e - start], total, low[e], high[e])
+                            store(out[band[e]], acc[e - start], row - cells.row0, col - cells.col0)
 
 
 @njit(cache=True, nogil=True)
@@ -264,8 +274,11 @@ def _bench(n: int, elements: Elements) -> Bench:
         width = max(width, elements.start[g + 1] - elements.start[g])
     return Bench(
         np.empty((MADE, LANES)), np.zeros((ZERO + 1, LANES), np.float32), np.zeros(SLOTS, np.bool_),
-        np.zeros(SLOTS, np.bool_), np.full(n, -1, np.int32), np.empty(SLOTS, np.int32), np.empty(CHUNK, np.int32),
-        np.empty(CHUNK, np.int32), np.empty((OPEN, OPEN), np.int32), np.zeros((MOST, LANES), np.int32),
+        np.zeros(SLOTS, np.bool_), np.full(n, -1, np.int32), np.empty(SLOTS, np.int32),
+        np.empty((PAIRS + 1, LANES), np.int8), np.full((SLOTS, SLOTS), -1, np.int16), np.empty((PAIRS, 2), np.int16),
+        np.zeros(2, np.int32), np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32),
+        np.empty((OPEN, OPEN), np.int32), np.empty((3, OPEN), np.int32), np.empty((3, OPEN)),
+        np.zeros((MOST, LANES), np.int8),
         np.empty(LANES), np.empty(LANES, np.float32), np.empty(LANES, np.float32),
         np.empty((CHUNK, width), np.float32), np.empty((width, LANES), np.float32), np.empty(LANES, np.float32),
         np.empty((width, LANES)), np.empty(LANES), np.empty(LANES, np.int32),
@@ -275,7 +288,7 @@ def _bench(n: int, elements: Elements) -> Bench:
 @njit(cache=True, nogil=True)
 def _search(
     px: Floats, py: Floats, valid: Flags, cx: float, cy: float, reach: float, k: int, radius: float, buckets: Buckets,
-    found: Indices, distance: Floats,
+    found: Indices, distance: Floats, low: Floats,
 ) -> int:  # fmt: skip
     """Collect, by index, every valid point that may be among the k nearest of a place within `reach` of (cx, cy)."""
     reach += BLUR * (abs(cx) + abs(cy))
@@ -289,14 +302,14 @@ def _search(
         if m >= k or (x1 - x0 + 1 == buckets.columns and y1 - y0 + 1 == buckets.rows):
             break
         ring *= 2
-    bound = min(_kth(distance[:m], k)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
+    bound = min(_kth(distance[:m], k, low)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
     # Cut off at the last buckets, also where the bound reaches no bucket at all: distances decide in the end.
     x0 = _bucket(cx - bound - buckets.west, buckets.side, buckets.columns)
     x1 = _bucket(cx + bound - buckets.west, buckets.side, buckets.columns)
     y0 = _bucket(cy - bound - buckets.south, buckets.side, buckets.rows)
     y1 = _bucket(cy + bound - buckets.south, buckets.side, buckets.rows)
     m = _collect(px, py, valid, cx, cy, bound, buckets, x0, x1, y0, y1, found, distance)
-    bound = min(_kth(distance[:m], k)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
+    bound = min(_kth(distance[:m], k, low)[0] + 2 * reach, radius + reach) * (1 + ROUNDING)
     n_found = 0
     for t in range(m):
         if distance[t] <= bound:
@@ -332,7 +345,7 @@ def _collect(
 @njit(cache=True, nogil=True)
 def _divide(
     px: Floats, py: Floats, cx: float, cy: float, hx: float, hy: float, rule: Rule, found: Indices, mine: Indices,
-    distance: Floats, relation: Indices,
+    distance: Floats, low: Floats, relation: Indices, counted: Indices, offset: Floats,
 ) -> tuple[int, int]:  # fmt: skip
     """Write the points that are sure to count in every cell of a block, then those that may; return both counts.
 
@@ -342,25 +355,24 @@ def _divide(
     hx, hy = hx + blur, hy + blur
     for t in range(found.size):
         distance[t] = (px[found[t]] - cx) ** 2 + (py[found[t]] - cy) ** 2
-    kth, following = _kth(distance[: found.size], rule.k)
+    kth, following = _kth(distance[: found.size], rule.k, low)
     kth, following, half = math.sqrt(kth), math.sqrt(following), math.hypot(hx, hy)
     slack = 2 * half + ROUNDING * (kth + half)
     near = max(following - slack, 0) ** 2
     far = (min(kth, rule.radius) + slack) ** 2
+    # Written always and kept where it counts: a processor cannot guess which of these branches it would take.
     n_sure = 0
     for t in range(found.size):
-        if distance[t] < near:
-            mine[n_sure] = found[t]
-            n_sure += 1
+        mine[n_sure] = found[t]
+        n_sure += distance[t] < near
     n_mine = n_sure
     for t in range(found.size):
-        if near <= distance[t] <= far:
-            mine[n_mine] = found[t]
-            n_mine += 1
+        mine[n_mine] = found[t]
+        n_mine += (near <= distance[t]) & (distance[t] <= far)
     if n_mine - n_sure > OPEN:
         n_mine = _thin(px, py, cx, cy, hx, hy, rule.k, found, mine, n_sure, n_mine, distance, kth**2)
     if rule.k - n_sure < n_mine - n_sure <= OPEN:
-        return _settle(px, py, cx, cy, hx, hy, rule.k - n_sure, mine, n_sure, n_mine, relation)
+        return _settle(px, py, cx, cy, hx, hy, rule.k - n_sure, mine, n_sure, n_mine, relation, counted, offset)
     return n_sure, n_mine
 
 
@@ -403,7 +415,7 @@ def _surely_before(xi: float, yi: float, xj: float, yj: float, hx: float, hy: fl
 @njit(cache=True, nogil=True)
 def _settle(
     px: Floats, py: Floats, cx: float, cy: float, hx: float, hy: float, places: int, mine: Indices, n_sure: int,
-    n_mine: int, relation: Indices,
+    n_mine: int, relation: Indices, counted: Indices, offset: Floats,
 ) -> tuple[int, int]:  # fmt: skip
     """Move open points to the sure ones, and leave others out, where their pairs allow; write the pairs that are left.
 
@@ -412,22 +424,23 @@ def _settle(
     Equally far points are never surely before each other, so that ties are left to the ranking.
     """
     n_open = n_mine - n_sure
-    opened = mine[n_sure:n_mine].copy()
-    nearer, crossing = np.zeros(n_open, np.int32), np.zeros(n_open, np.int32)
+    opened, nearer, crossing = counted[0, :n_open], counted[1, :n_open], counted[2, :n_open]
+    x, y, square = offset[0, :n_open], offset[1, :n_open], offset[2, :n_open]
     for i in range(n_open):
-        xi, yi = px[opened[i]] - cx, py[opened[i]] - cy
-        for j in range(i + 1, n_open):
-            xj, yj = px[opened[j]] - cx, py[opened[j]] - cy
-            if _surely_before(xi, yi, xj, yj, hx, hy):
-                relation[i, j], relation[j, i] = BEFORE, AFTER
-                nearer[j] += 1
-            elif _surely_before(xj, yj, xi, yi, hx, hy):
-                relation[i, j], relation[j, i] = AFTER, BEFORE
-                nearer[i] += 1
-            else:
-                relation[i, j] = relation[j, i] = CROSSING
-                crossing[i] += 1
-                crossing[j] += 1
+        opened[i], nearer[i], crossing[i] = mine[n_sure + i], 0, 0
+        x[i], y[i] = px[opened[i]] - cx, py[opened[i]] - cy
+        square[i] = x[i] * x[i] + y[i] * y[i]
+    for i in range(n_open):
+        for j in range(i + 1, n_open):  # without branches, as above
+            reach = 2 * (abs(x[j] - x[i]) * hx + abs(y[j] - y[i]) * hy) * (1 + ROUNDING)
+            reach += ROUNDING * (square[i] + square[j])
+            first, second = np.int32(square[j] - square[i] > reach), np.int32(square[i] - square[j] > reach)
+            relation[i, j] = CROSSING - 2 * first - second
+            relation[j, i] = CROSSING - first - 2 * second
+            nearer[j] += first
+            nearer[i] += second
+            crossing[i] += 1 - first - second
+            crossing[j] += 1 - first - second
     kept = 0
     for i in range(n_open):
         if nearer[i] + crossing[i] < places:
@@ -448,86 +461,91 @@ def _settle(
 
 
 @njit(cache=True, nogil=True)
-def _kth(distance: Floats, k: int) -> tuple[float, float]:
+def _kth(distance: Floats, k: int, low: Floats) -> tuple[float, float]:
     """Return the k-th and the next smallest distance; where there are no more, the largest and infinity.
 
-    Hoare's selection, by hand: `np.partition` would take seven seconds to compile.
+    Quickselect by hand, in the array `low`: `np.partition` would take seven seconds to compile. Its loops have no
+    branch that depends on the data, and take equal distances out in one go.
     """
-    if distance.size <= k:
+    n = distance.size
+    if n <= k:
         largest = -np.inf
         for d in distance:
             largest = max(largest, d)
-        return largest if distance.size else np.inf, np.inf
-    low = distance.copy()
-    left, right = 0, low.size - 1
+        return largest if n else np.inf, np.inf
+    for t in range(n):
+        low[t] = distance[t]
+    left, right = 0, n - 1
     while left < right:
         pivot = low[(left + right) // 2]
-        i, j = left, right
-        while i <= j:
-            while low[i] < pivot:
-                i += 1
-            while low[j] > pivot:
-                j -= 1
-            if i <= j:
-                low[i], low[j] = low[j], low[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            right = j
-        elif k - 1 >= i:
-            left = i
-        else:
+        smaller = left
+        for t in range(left, right + 1):
+            low[t], low[smaller] = low[smaller], low[t]
+            smaller += low[smaller] < pivot
+        if k <= smaller:
+            right = smaller - 1
+            continue
+        equal = smaller
+        for t in range(smaller, right + 1):
+            low[t], low[equal] = low[equal], low[t]
+            equal += low[equal] == pivot
+        if k <= equal:
             break
+        left = equal
     following = np.inf
-    for t in range(k, low.size):
+    for t in range(k, n):
         following = min(following, low[t])
     return low[k - 1], following
 
 
 @njit(cache=True, nogil=True)
-def _forget(slot: Indices, member: Indices, n_slots: int) -> int:
-    """Clear the slots."""
-    for s in range(n_slots):
+def _forget(slot: Indices, member: Indices, pair: NDArray[np.int16], pairs: NDArray[np.int16], counts: Indices) -> None:
+    """Clear the slots, and what is known of their pairs."""
+    for s in range(counts[0]):
         slot[member[s]] = -1
-    return 0
+    for p in range(counts[1]):
+        pair[pairs[p, 0], pairs[p, 1]] = -1
+    counts[:] = 0
 
 
 @njit(cache=True, nogil=True)
 def _hold(
     px: Floats, py: Floats, mine: Indices, n_sure: int, n_mine: int, x: Floats, y: Floats, scale: float, rule: Rule,
-    square: Floats, weight: Singles, squared: Flags, centred: Flags, slot: Indices, member: Indices, n_slots: int,
-) -> int:  # fmt: skip
+    square: Floats, weight: Singles, squared: Flags, centred: Flags, slot: Indices, member: Indices,
+    pair: NDArray[np.int16], pairs: NDArray[np.int16], counts: Indices,
+) -> None:  # fmt: skip
     """See that the distances of points are in slots: of all where they fit, else of those to be ranked."""
     start = 0 if n_mine <= MOST else n_sure
     all_squared = rule.half_power != 1 or rule.radius < np.inf or rule.min_samples > 1
     cx, cy = 0.5 * (x[0] + x[LANES - 1]), 0.5 * (y[0] + y[LANES - 1])
     reach_x, reach_y = 0.501 * abs(x[LANES - 1] - x[0]), 0.501 * abs(y[LANES - 1] - y[0])
-    if n_slots + n_mine - start > SLOTS:
-        n_slots = _forget(slot, member, n_slots)
+    if counts[0] + n_mine - start > SLOTS:
+        _forget(slot, member, pair, pairs, counts)
     for t in range(start, n_mine):
         i = mine[t]
         if slot[i] < 0:
-            slot[i], member[n_slots], squared[n_slots] = n_slots, i, False
+            new = counts[0]
+            slot[i], member[new], squared[new] = new, i, False
             if rule.half_power == 1:
-                invert(weight, n_slots, x, y, px[i], py[i], scale)
+                invert(weight, new, x, y, px[i], py[i], scale)
                 # Such points lie among the cells, and few do.
-                centred[n_slots] = (
+                centred[new] = (
                     abs(px[i] - cx) <= reach_x
                     and abs(py[i] - cy) <= reach_y
-                    and weight[n_slots, nearest_lane(x, y, px[i], py[i])] > HEAVY
+                    and weight[new, nearest_lane(x, y, px[i], py[i])] > HEAVY
                 )
-            n_slots += 1
+            counts[0] += 1
         if (all_squared or t >= n_sure) and not squared[slot[i]]:
             square_distances(square, slot[i], x, y, px[i], py[i])
             squared[slot[i]] = True
-    return n_slots
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _average(
     px: Floats, py: Floats, value: Singles, start: int, end: int, mine: Indices, n_sure: int, x: Floats, y: Floats,
-    scale: float, rule: Rule, square: Floats, weight: Singles, centred: Flags, slot: Indices, rows: Indices,
-    heavy: Indices, relation: Indices, before: Indices, nearest: Floats, best: Singles, gain: Singles, v: Singles,
+    scale: float, rule: Rule, square: Floats, weight: Singles, centred: Flags, slot: Indices, order: NDArray[np.int8],
+    pair: NDArray[np.int16], pairs: NDArray[np.int16], counts: Indices, rows: Indices, heavy: Indices,
+    relation: Indices, before: NDArray[np.int8], nearest: Floats, best: Singles, gain: Singles, v: Singles,
     acc: Singles, total: Singles, acc64: Floats, total64: Floats, used: Indices,
 ) -> None:  # fmt: skip
     """Write the sums of weights times values of a group's elements, and of the weights, over the points of a block.
@@ -553,7 +571,7 @@ def _average(
         for lane in range(LANES):
             gain[lane] = 1 / best[lane]
     if ranked:
-        _rank(square, slot, mine[n_sure:], relation, before)
+        _rank(square, slot, mine[n_sure:], relation, order, pair, pairs, counts, before)
     acc.fill(0)
     total.fill(0)
     if rule.min_samples > 1:
@@ -618,7 +636,10 @@ def _find(
 
 
 @njit(cache=True, nogil=True)
-def _rank(squares: Floats, slot: Indices, points: Indices, relation: Indices, before: Indices) -> None:
+def _rank(
+    square: Floats, slot: Indices, points: Indices, relation: Indices, order: NDArray[np.int8], pair: NDArray[np.int16],
+    pairs: NDArray[np.int16], counts: Indices, before: NDArray[np.int8],
+) -> None:  # fmt: skip
     """Count for each point and cell the points that come before it, by distance, then by index."""
     for i in range(points.size):
         nearer = 0
@@ -627,21 +648,37 @@ def _rank(squares: Floats, slot: Indices, points: Indices, relation: Indices, be
         before[i].fill(nearer)
     for i in range(points.size):
         for j in range(i + 1, points.size):
-            if relation[i, j] == CROSSING:
-                _compare(squares, slot[points[i]], slot[points[j]], before, i, j)
+            if relation[i, j] != CROSSING:
+                continue
+            si, sj = slot[points[i]], slot[points[j]]
+            row = pair[si, sj]
+            if row < 0:
+                row = counts[1]
+                if row < PAIRS:
+                    pair[si, sj], pairs[row, 0], pairs[row, 1] = row, si, sj
+                    counts[1] += 1
+                _compare(square, si, sj, order, row)
+            _tally(order, row, before, i, j)
 
 
 # Below, whole rows of cells at once. Rows are taken out of their arrays first, or the inner loops are not vectorised.
 
 
 @njit(cache=True, nogil=True, inline="never")
-def _compare(square: Floats, row_i: int, row_j: int, before: Indices, i: int, j: int) -> None:
-    """Count point i before point j or j before i; where they are equally far, i is the one with the smaller index."""
-    si, sj, bi, bj = square[row_i], square[row_j], before[i], before[j]
+def _compare(square: Floats, first: int, second: int, order: NDArray[np.int8], row: int) -> None:
+    """Write where the second of two points is nearer; where they are equally far, the first comes before."""
+    a, b, out = square[first], square[second], order[row]
     for lane in range(LANES):
-        nearer = np.int32(sj[lane] < si[lane])
-        bi[lane] += nearer
-        bj[lane] += np.int32(1) - nearer
+        out[lane] = np.int8(b[lane] < a[lane])
+
+
+@njit(cache=True, nogil=True, inline="never")
+def _tally(order: NDArray[np.int8], row: int, before: NDArray[np.int8], i: int, j: int) -> None:
+    """Count point j before point i where it is nearer, elsewhere i before j."""
+    nearer, bi, bj = order[row], before[i], before[j]
+    for lane in range(LANES):
+        bi[lane] += nearer[lane]
+        bj[lane] += np.int8(1) - nearer[lane]
 
 
 @njit(cache=True, nogil=True, inline="never")
@@ -699,7 +736,7 @@ def _cut(weight: Singles, square: Floats, rows: Indices, heavy: Indices, n: int,
 
 
 @njit(cache=True, nogil=True, inline="never")
-def _keep_first(weight: Singles, heavy: Indices, n: int, before: Indices, order: int, places: int) -> None:
+def _keep_first(weight: Singles, heavy: Indices, n: int, before: NDArray[np.int8], order: int, places: int) -> None:
     """Take points out of the cells where as many as there are places come before them; `order` is that of the first."""
     for c in range(max(-order, 0), n):
         made, plain, row = weight[MADE + c], weight[heavy[c]], before[order + c]
@@ -720,7 +757,14 @@ def _level(weight: Singles, heavy: Indices, n: int) -> None:
 
 @njit(cache=True, nogil=True, inline="never")
 def _count(
-    used: Indices, square: Floats, rows: Indices, n: int, reach2: float, before: Indices, order: int, places: int
+    used: Indices,
+    square: Floats,
+    rows: Indices,
+    n: int,
+    reach2: float,
+    before: NDArray[np.int8],
+    order: int,
+    places: int,
 ) -> None:
     """Count points in the cells where they count; not by their weights, which may underflow."""
     for c in range(n):
@@ -732,18 +776,18 @@ def _count(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cell_by_cell(
     px: Floats, py: Floats, value: Singles, start: int, end: int, mine: Indices, x: Floats, y: Floats, rule: Rule,
-    bench: Bench,
+    acc: Singles, total: Singles,
 ) -> None:  # fmt: skip
     """Do the same for a block too dense to rank in step: each cell picks its own k nearest, in float64."""
     mine.sort()  # ties go by index
     k, reach2 = rule.k, rule.radius * rule.radius
-    square, sums = np.empty(mine.size), np.empty(end - start)
-    bench.total.fill(1)
+    square, low, sums = np.empty(mine.size), np.empty(mine.size), np.empty(end - start)
+    total.fill(1)
     for lane in range(LANES):
         for t in range(mine.size):
             dx, dy = x[lane] - px[mine[t]], y[lane] - py[mine[t]]
             square[t] = dx * dx + dy * dy
-        last = _kth(square, k)[0]
+        last = _kth(square, k, low)[0]
         nearest, ties, weights, used = np.inf, k, 0.0, 0
         sums.fill(0)
         for t in range(mine.size):
@@ -759,4 +803,4 @@ def _cell_by_cell(
             for e in range(start, end):
                 sums[e - start] += w * value[mine[t], e]
         for e in range(sums.size):
-            bench.acc[e, lane] = sums[e] / weights if used >= rule.min_samples else np.nan
+            acc[e, lane] = sums[e] / weights if used >= rule.min_samples else np.nan
