@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from gridding_truth import DX, DY, LAYOUTS, NORTH, WEST, layout
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_idw import DX, DY, LAYOUTS, NORTH, WEST, layout
 
 from geoprospect._kernels import idw_all
 
