@@ -123,7 +123,7 @@ def interpolate(
     are summed at Chebyshev nodes, up to power 4. Where the nearest values are 0, it may be 1e-30 of
     the greatest value. No mean leaves the range of the values of its element. The bytes depend
     neither on the number of threads nor on `chunks`. The first call of a new installation compiles
-    for half a minute; later ones find the result on the disk.
+    for up to half a minute; later ones find the result on the disk.
 
     References
     ----------
