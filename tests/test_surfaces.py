@@ -1,10 +1,12 @@
 """`fit_surface`: what was sampled comes back, by triangles, kriging and splines; nothing is made up without a word."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from geoprospect.errors import InputError
 from geoprospect.surfaces import METHODS, VARIOGRAMS, _fit_variogram, _variograms, check_size, fit_surface
@@ -383,3 +385,18 @@ def test_zinc_on_the_meuse_is_kriged_as_the_textbook_says(data_folder, variogram
     truth = np.array([ordinary_kriging(points, zinc, at, model, 12) for at in cells])
     np.testing.assert_allclose(mean[0], truth[:, 0], rtol=1e-6)
     np.testing.assert_allclose(variance[0], truth[:, 1], rtol=1e-5, atol=1e-6 * model.sill)
+
+
+def test_after_many_threads_blas_has_as_many_as_before():
+    def threads():
+        return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+    rng = np.random.default_rng(0)
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        surface = fit_surface("kriging", rng.uniform(0, 1000, (60, 2)), rng.normal(size=(60, 1)))
+        with ThreadPoolExecutor(4) as pool:
+            parts = list(pool.map(lambda part: surface.evaluate(part)[0], [rng.uniform(0, 1000, (500, 2))] * 20))
+        assert threads() == before
+    for part in parts:
+        np.testing.assert_array_equal(part, parts[0])

@@ -16,6 +16,8 @@ neighbourhood, and PyKrige builds the matrix of all pairs of samples anew in eve
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -281,16 +283,36 @@ def _check_plane(places: _Floats, name: str, method: str) -> None:
         )
 
 
+_blas_lock = threading.Lock()
+_blas_users: list[Any] = []  # one entry for each that is inside; the first is the limit
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread; the limit is the process's, so the first in sets it and the last out lifts it."""
+    from threadpoolctl import threadpool_limits
+
+    with _blas_lock:
+        _blas_users.append(None if _blas_users else threadpool_limits(1, "blas"))
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            if len(_blas_users) == 1:
+                _blas_users.pop().restore_original_limits()
+            else:
+                _blas_users.pop()
+
+
 def _fit_triangles(places: _Floats, values: _Floats, name: str, smooth: bool = False) -> _Part:
     """Return the surface of plane or smooth triangles; all columns share them."""
     from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
-    from threadpoolctl import threadpool_limits
 
     _check_plane(places, name, "cubic" if smooth else "linear")
     surface = (CloughTocher2DInterpolator if smooth else LinearNDInterpolator)(places, values)
     # What finds the triangle of a point is made at the first question, by a call of LAPACK for every triangle;
     # threads that wait for each other there turn a tenth of a second into many.
-    with threadpool_limits(1, "blas"):
+    with _one_blas_thread():
         _ = surface.tri.transform
     return lambda points: (surface(points).T, None)
 
@@ -309,7 +331,6 @@ def _fit_spline(places: _Floats, values: _Floats, name: str, smoothing: float) -
 def _fit_kriging(places: _Floats, values: _Floats, name: str, k: int, variogram: str) -> _Part:
     """Return the kriged surface; all columns share neighbours and distances, each has its own variogram."""
     from scipy.spatial import cKDTree
-    from threadpoolctl import threadpool_limits
 
     if len(places) < _FEWEST_KRIGED:
         raise InputError(
@@ -338,7 +359,7 @@ def _fit_kriging(places: _Floats, values: _Floats, name: str, k: int, variogram:
 
     def evaluate(points: _Floats) -> tuple[_Floats, _Floats]:
         mean, variance = np.empty((2, len(models), len(points)))
-        with threadpool_limits(1, "blas"):  # the systems are small: threads would only wait for each other
+        with _one_blas_thread():  # the systems are small: threads would only wait for each other
             for start in range(0, len(points), step):
                 block = slice(start, start + step)
                 distance, near = tree.query(points[block] / length, k=nearest)  # (M, K)
