@@ -28,7 +28,8 @@ lint: $(READY)
 docs: $(READY)  ## into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
-bench: $(READY)  ## a table for every figure that the README gives
+bench: $(READY)  ## a table for every figure that the README gives; gdal_grid is Debian's gdal-bin
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
