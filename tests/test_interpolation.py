@@ -259,6 +259,14 @@ def test_kriging_brings_its_variance_along():
     assert float(found["Cu_variance"].max()) > 0
 
 
+@pytest.mark.parametrize("method", ["linear", "cubic", "kriging", "spline"])
+def test_an_element_with_too_few_samples_for_a_surface_is_named(method):
+    values = scattered().values.copy()
+    values[2:, 1] = NAN
+    with pytest.raises(InputError, match=r"samples\['Au'\]: has values at 2 places.*method='(nearest|idw)'"):
+        gp.interpolate(samples(scattered().points, values, ("Cu", "Au"), ("", "")), GRID, method)
+
+
 def test_an_element_that_is_called_like_a_variance_is_refused():
     with pytest.raises(InputError, match="'Cu_variance' is the name of an element"):
         gp.interpolate(

@@ -385,13 +385,8 @@ def _surface_fit(
 ) -> _Fit:
     """Return how a surface predicts; an element with too few samples in a training is not predicted there."""
     check_size(method, len(points), len(points), values.shape[1])
-    try:  # a setting that is wrong, or an element with too few samples in all
-        fit_surface(method, points, values, **options)
-    except InputError as err:
-        text = str(err)
-        for column, element in enumerate(elements):
-            text = text.replace(f"values[:, {column}]", f"samples[{element!r}]")
-        raise InputError(text) from None
+    # A setting that is wrong, or an element with too few samples in all, is an error at once.
+    fit_surface(method, points, values, elements=elements, **options)
 
     def fit(train: Indices, test: Indices) -> Floats:
         predicted = np.full((len(test), values.shape[1]), np.nan)

@@ -311,7 +311,15 @@ def _gridder(
     surface = None
     if method in SURFACES:
         check_size(method, len(samples), math.prod(grid.shape), len(samples.elements), k or 1)
-        surface = fit_surface(method, moved.points, moved.values, k=k or 1, variogram=variogram, damping=damping)
+        surface = fit_surface(
+            method,
+            moved.points,
+            moved.values,
+            k=k or 1,
+            variogram=variogram,
+            damping=damping,
+            elements=samples.elements,
+        )
     t = grid.transform
     return _Gridder(
         moved.points, moved.values, (t.c, t.f), (t.a, t.e), method, 1 if method == "nearest" else k, power, reach,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -95,6 +95,7 @@ def fit_surface(
     k: int = 12,
     variogram: str = "spherical",
     damping: float | None = None,
+    elements: Sequence[str] | None = None,
 ) -> Surface:
     """Fit a surface to scattered samples, for every element from the samples that have a value of it.
 
@@ -123,6 +124,8 @@ def fit_surface(
         How much a spline may pass beside its samples to be smoother, as a number without unit that
         depends neither on the unit of length nor on that of the element: 1e-6 is little, 0.01 much.
         Default: it passes through them.
+    elements : sequence of str, optional
+        Names of the columns of `values`, for the messages of errors.
 
     Returns
     -------
@@ -175,8 +178,13 @@ def fit_surface(
         "kriging": partial(_fit_kriging, k=k, variogram=variogram),
         "spline": partial(_fit_spline, smoothing=smoothing),
     }
+    names = (
+        [f"values[:, {j}]" for j in range(values.shape[1])]
+        if elements is None
+        else [f"samples[{e!r}]" for e in elements]
+    )
     parts = tuple(
-        (columns, fits[method](places, heights, f"values[:, {columns[0]}]"))
+        (columns, fits[method](places, heights, names[columns[0]]))
         for columns, places, heights in _groups(points - origin, values)
     )
     return _Parts(values.shape[1], origin, parts, has_variance=method == "kriging")

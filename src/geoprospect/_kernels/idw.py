@@ -736,10 +736,13 @@ def _cut(weight: Singles, square: Floats, rows: Indices, heavy: Indices, n: int,
 
 
 @njit(cache=True, nogil=True, inline="never")
-def _keep_first(weight: Singles, heavy: Indices, n: int, before: NDArray[np.int8], order: int, places: int) -> None:
-    """Take points out of the cells where as many as there are places come before them; `order` is that of the first."""
-    for c in range(max(-order, 0), n):
-        made, plain, row = weight[MADE + c], weight[heavy[c]], before[order + c]
+def _keep_first(weight: Singles, heavy: Indices, n: int, before: NDArray[np.int8], start: int, places: int) -> None:
+    """Take points out of the cells where as many as there are places come before them.
+
+    The first of them is number `start` among the ranked, which begin at 0.
+    """
+    for c in range(max(-start, 0), n):
+        made, plain, row = weight[MADE + c], weight[heavy[c]], before[start + c]
         heavy[c] = MADE + c
         for lane in range(LANES):
             made[lane] = plain[lane] if row[lane] < places else np.float32(0)
@@ -763,12 +766,12 @@ def _count(
     n: int,
     reach2: float,
     before: NDArray[np.int8],
-    order: int,
+    start: int,
     places: int,
 ) -> None:
     """Count points in the cells where they count; not by their weights, which may underflow."""
     for c in range(n):
-        sure, ranked, row = order + c < 0, before[max(order + c, 0)], square[rows[c]]
+        sure, ranked, row = start + c < 0, before[max(start + c, 0)], square[rows[c]]
         for lane in range(LANES):
             used[lane] += (row[lane] <= reach2) & (sure | (ranked[lane] < places))
 
