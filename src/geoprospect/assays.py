@@ -1,180 +1,529 @@
-"""Columns of assays: which they are, in which unit, and what their cells say."""
+"""Columns of assays: what their cells say, without a word about what to make of it."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geoprospect._checks import (
-    did_you_mean,
-    first_rows,
+from geoprospect._checks import first_rows
+from geoprospect.headers import FLAG_WORDS, header_tokens, highest_possible
+
+MISSING_WORDS = frozenset({"", "na", "nan", "n/a", "#n/a", "null", "none"})
+# Compared without dots, blanks and case: n.d., < DL, Below detection.
+_BELOW_WORDS = frozenset(
+    "nd bdl bd bld bql <dl <lod <mdl <lld <ldl <ld <loq <ql belowdetection belowdetectionlimit belowdl belowlod "
+    "notdetected tr trace traces".split()
 )
-from geoprospect.errors import InputError, NameNotFoundError
+_DASHES = frozenset({"-", "--", "–", "—"})
+_NUMBER = r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+_BELOW = re.compile(rf"(?:<=?|≤)\s*{_NUMBER}")
+_ABOVE = re.compile(rf"(?:>=?|≥)\s*{_NUMBER}")
 
-log = logging.getLogger("geoprospect")
+# Numbers that programs write for 'no value'; anything of 1e20 and more is one too (1.7e38, -3.4e38, 1e30).
+_CODES = frozenset({-2147483648.0, -2147483647.0, 2147483647.0, -32768.0, -32767.0})
+# Those that may be meant as 'below 99': only where that is more than is usually measured.
+_DOUBTFUL_CODES = (-99.0, -88.0, -77.0, -9.0)
+_HUGE = 1e20
+_ROUNDING = 1.005  # sums and oxides come out a little above 100 %
+_FAR_ABOVE = 1.05
+_UNIT_CHANGE = 1e5
 
-_UNITS = {
-    "ppm": "ppm", "mgkg": "ppm", "mg/kg": "ppm", "ug/g": "ppm", "ugg": "ppm", "g/t": "ppm", "gt": "ppm", "gpt": "ppm",
-    "ppb": "ppb", "ugkg": "ppb", "ug/kg": "ppb", "ng/g": "ppb", "mg/t": "ppb", "ppt": "ppt",
-    "pct": "%", "percent": "%", "perc": "%", "%": "%", "wt%": "%", "wtpct": "%",
-}  # fmt: skip
-
-# What laboratories report, so not the noble gases and the short-lived; names for tables like meuse.
-_SYMBOLS = (
-    "Ag Al As Au B Ba Be Bi Br C Ca Cd Ce Cl Co Cr Cs Cu Dy Er Eu F Fe Ga Gd Ge Hf Hg Ho I In Ir K La Li Lu Mg Mn Mo "
-    "N Na Nb Nd Ni Os P Pb Pd Pr Pt Rb Re Rh Ru S Sb Sc Se Si Sm Sn Sr Ta Tb Te Th Ti Tl Tm U V W Y Yb Zn Zr SiO2 "
-    "TiO2 Al2O3 Fe2O3 TFe2O3 Fe2O3T FeO MnO MgO CaO Na2O K2O P2O5 Cr2O3 SO3 BaO LOI TOC TC Silver Aluminium Arsenic "
-    "Gold Boron Barium Beryllium Bismuth Cadmium Cerium Cobalt Chromium Copper Fluorine Iron Gallium Mercury "
-    "Lanthanum Lithium Magnesium Manganese Molybdenum Niobium Nickel Lead Palladium Platinum Antimony Scandium "
-    "Selenium Tin Strontium Tellurium Thorium Titanium Thallium Uranium Vanadium Tungsten Yttrium Zinc Zirconium "
-).split()
-_ANALYTES = frozenset(_SYMBOLS) | {s.upper() for s in _SYMBOLS} | {s.lower() for s in _SYMBOLS if len(s) > 2}
-_ANALYTES_LOWER = frozenset(s.lower() for s in _SYMBOLS)
-_NOT_VALUES = {"bdl", "flag", "qual", "qualifier", "dl", "lod", "mdl", "lld", "unit", "method",
-               "rsd", "sd", "std", "err", "error", "unc", "uncertainty"}  # fmt: skip
-_MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "none"}
-_LIMIT = re.compile(r"^\s*<\s*(\d.*|\.\d.*)$")
+_FLAGS_BELOW = frozenset({"<", "<=", "≤", "l", "n", "bdl", "nd", "u", "lt", "below", "<dl", "<lod", "<mdl", "<lld"})
+_FLAGS_ABOVE = frozenset({">", ">=", "≥", "g", "gt", "above"})
+_FLAGS_NOTHING = MISSING_WORDS | {"="}
+_DEGREES = re.compile(r"\d\s*°|\d\s*[NSEWO]$")
+_FEW_TEXTS, _FEW_WORDS = 4, 12
+_MARKS = frozenset({"!", "?", "*", "#"})  # draw attention, and say nothing of a limit
+_YES_AND_NO = (("true", "false"), ("1", "0"), ("1.0", "0.0"), ("yes", "no"), ("y", "n"), ("t", "f"))
+# A 1 below these says that something is amiss, not what.
+_NO_YES_OR_NO = frozenset({"qc", "code", "remark", "remarks", "rmk"})
 
 
-def _analyte_and_unit(header: str) -> tuple[str, str, bool]:
-    """Split 'Cu_ppm_icp' into ('Cu', 'ppm', True); the flag says if it looks like an assay."""
-    tokens = [token for token in re.split(r"[\s_()\[\],;:]+", header.strip()) if token]
-    if not tokens or any(token.lower() in _NOT_VALUES for token in tokens):
-        return header, "", False
-    lower = [token.lower().replace("µ", "u").replace("μ", "u") for token in tokens[1:]]  # the sign and the letter
-    units = [_UNITS[token] for token in lower if token in _UNITS]
-    if units:
-        # A percentage may be of anything: clay, slope, cover.
-        return tokens[0], units[0], units[0] != "%" or tokens[0].lower() in _ANALYTES_LOWER
-    return header, "", header in _ANALYTES
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, or worth knowing, about a table or one of its columns.
+
+    Parameters
+    ----------
+    level : {'error', 'warning', 'note'}
+        Errors keep a table from being read.
+    where : str
+        Header of the column; '' for the table.
+    message : str
+        What is so, where, the rule, and the cure.
+    kind : str
+        One word for problems of one sort.
+    count : int
+        Cells concerned.
+    cure : mapping
+        Arguments of `read_samples` that would settle it, for example ``{"missing": [-9999.0]}``.
+    """
+
+    level: Literal["error", "warning", "note"]
+    where: str
+    message: str
+    kind: str
+    count: int = 0
+    cure: Mapping[str, Any] = field(default_factory=dict)
 
 
-def element_columns(frame: pd.DataFrame, elements: Sequence[str] | None, taken: set[str]) -> list[str]:
-    """Return the columns to take, in the order of the table or of `elements`."""
-    free = [str(name) for name in frame.columns if name not in taken]
-    if elements is None:
-        # Beside a bare X, a bare Y is a northing, not yttrium.
-        northing = {"Y"} if "X" in frame.columns else set()
-        found = [name for name in free if _analyte_and_unit(name)[2] and name not in northing]
-        if not found:
-            raise NameNotFoundError(
-                f"elements=None: no header is an element or ends in a unit among {', '.join(free)}; "
-                "name the columns, for example elements=['Cu', 'Zn'], units='ppm'"
-            )
-        skipped = [name for name in free if name not in found]
-        if skipped:
-            log.info("columns not taken as elements: %s", ", ".join(skipped))
-        return found
-    by_analyte: dict[str, list[str]] = {}
-    for name in free:
-        by_analyte.setdefault(_analyte_and_unit(name)[0], []).append(name)
-    columns = []
-    for wanted in [elements] if isinstance(elements, str) else elements:
-        matches = [wanted] if wanted in free else by_analyte.get(wanted, [])
-        if not matches:
-            raise NameNotFoundError(
-                f"elements: there is no column {wanted!r}; there are {', '.join(free)}"
-                f"{did_you_mean(str(wanted), [*free, *by_analyte])}"
-            )
-        if len(matches) > 1:
-            raise InputError(
-                f"elements: {wanted!r} may be any of {', '.join(map(repr, matches))}; give the whole header"
-            )
-        columns.append(matches[0])
-    if not columns:
-        raise InputError("elements=[]: needs at least one; leave it out to take all that the table has")
-    return columns
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of assays as its cells say, before anything is put in the place of censored values.
+
+    Parameters
+    ----------
+    header, element, unit : str
+        Its header, and what that says.
+    values : ndarray of shape (n,)
+        In `unit`; NaN where missing or below detection, the limit where over range.
+    limits : ndarray of shape (n,)
+        Detection limit, or the upper limit where over range; NaN where there is none, or it is
+        not known.
+    below, above : ndarray of bool of shape (n,)
+        Reported as below detection, and as over range.
+    problems : tuple of Problem
+        What was found.
+    """
+
+    header: str
+    element: str
+    unit: str
+    values: NDArray[np.float64]
+    limits: NDArray[np.float64]
+    below: NDArray[np.bool_]
+    above: NDArray[np.bool_]
+    problems: tuple[Problem, ...]
 
 
-def names_and_units(
-    columns: list[str], units: str | Mapping[str, str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return element names (the whole header where two would be alike) and their units."""
-    split = [_analyte_and_unit(column) for column in columns]
-    count = Counter(name for name, _, _ in split)
-    names = [name if count[name] == 1 else column for (name, _, _), column in zip(split, columns, strict=True)]
-    if isinstance(units, str):
-        return tuple(names), (units,) * len(names)
-    given = dict(units or {})
-    unknown = [key for key in given if key not in names and key not in columns]
-    if unknown:
-        raise NameNotFoundError(
-            f"units: there is no element {unknown[0]!r}; there are {', '.join(names)}{did_you_mean(unknown[0], names)}"
+@dataclass(frozen=True)
+class Reading:
+    """How cells are to be read: arguments of `read_samples` in a form that is quick to apply."""
+
+    missing: tuple[float | str, ...] = ()
+    no_codes: bool = False  # the user says that no number stands for 'no value'
+    negative: str = "raise"
+    zero: str = "keep"
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Words that mean missing, in lower case."""
+        return frozenset(word.strip().lower() for word in self.missing if isinstance(word, str))
+
+    @property
+    def codes(self) -> list[float]:
+        """Numbers that mean missing, '-9999' given as text included."""
+        numbers = pd.to_numeric(pd.Series(self.missing, dtype=object), errors="coerce")
+        return [float(number) for number in numbers if not np.isnan(number)]
+
+
+def numbers_of(cells: pd.Series, words: Iterable[str] = ()) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:
+    """Return the numbers in cells, NaN where there is none; and rows and texts of what is neither number nor missing.
+
+    Texts are looked at only where there is no number, because most cells of a survey are numbers.
+    """
+    if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
+        return cells.to_numpy(dtype=np.float64, na_value=np.nan, copy=True), []
+    texts = cells_as_text(cells)
+    numbers = pd.to_numeric(np.array(texts, dtype=object), errors="coerce")
+    values = np.array(numbers, dtype=np.float64)
+    missing = MISSING_WORDS | set(words)
+    odd = [(int(at), texts[at].strip()) for at in np.flatnonzero(np.isnan(values))]
+    odd = [(at, text) for at, text in odd if text.lower() not in missing]
+    # pandas knows no blank but the usual one, and a spreadsheet writes others around numbers.
+    again = [(at, text) for at, text in odd if text != texts[at]]
+    if again:
+        at = [at for at, _ in again]
+        values[at] = pd.to_numeric(np.array([text for _, text in again], dtype=object), errors="coerce")
+    return values, [(at, text) for at, text in odd if np.isnan(values[at])]
+
+
+def cells_as_text(cells: pd.Series) -> list[str]:
+    """Return cells as text, '' where they are missing."""
+    return [cell if isinstance(cell, str) else "" if pd.isna(cell) else str(cell) for cell in cells.tolist()]
+
+
+def scan_numbers(
+    cells: pd.Series, header: str, lines: NDArray[np.int64], words: Iterable[str] = ()
+) -> tuple[NDArray[np.float64], list[Problem]]:
+    """Return plain numbers, such as coordinates, and what is wrong with them."""
+    values, odd = numbers_of(cells, words)
+    problems = [_no_number(header, odd, lines, ())] if odd else []
+    if any(_DEGREES.search(text) for _, text in odd):
+        rows = first_rows(lines[[at for at, _ in odd]])
+        message = (
+            f"column {header!r}: {odd[0][1]!r} is no number (row {rows}); write decimal degrees, west and south "
+            "negative"
         )
-    found = [
-        given.get(name, given.get(column, unit))
-        for name, column, (_, unit, _) in zip(names, columns, split, strict=True)
-    ]
-    bare = [name for name, unit in zip(names, found, strict=True) if not unit]
-    if bare:
-        log.info("no unit is known for %s; give units=", ", ".join(bare))
-    return tuple(names), tuple(found)
+        problems = [Problem("error", header, message, "text", len(odd))]
+    infinite = np.isinf(values)
+    if infinite.any():
+        problems.append(_infinite(header, lines[infinite]))
+    values[infinite] = np.nan
+    return values, problems
 
 
-def parse_column(
+def scan_column(
     cells: pd.Series,
-    name: str,
+    header: str,
+    element: str,
+    unit: str,
     lines: NDArray[np.int64],
-    missing: Sequence[float | str] | None,
-    below: str,
-    negative: str,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Turn a column into values and detection limits (NaN where a value is not censored)."""
-    words = {str(word).strip().lower() for word in missing or () if isinstance(word, str)}
-    sentinels = [float(number) for number in missing or () if not isinstance(number, str)]
-    text = cells.astype("string").str.strip().fillna("")
-    empty = text.str.lower().isin(_MISSING | words).to_numpy()
-    values = pd.to_numeric(text.where(~empty), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-    limits = np.full(values.shape, np.nan)
-    odd = np.flatnonzero(np.isnan(values) & ~empty)
-    if odd.size:
-        limit_text = text.iloc[odd].str.extract(_LIMIT, expand=False)
-        limits[odd] = pd.to_numeric(limit_text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        wrong = odd[np.isnan(limits[odd])]
-        if wrong.size:
-            shown = ", ".join(sorted({repr(str(text.iloc[i])) for i in wrong[:20]})[:4])
-            raise InputError(
-                f"column {name!r}: {shown} is no number (row {first_rows(lines[wrong])}); if it stands for "
-                f"a missing value, pass missing=[{text.iloc[wrong[0]]!r}]"
-            )
-    values[np.isin(values, sentinels)] = np.nan
+    reading: Reading,
+    *,
+    limit: float | NDArray[np.float64] | None = None,
+    flags: pd.Series | None = None,
+) -> Column:
+    """Read the cells of one column; `limit` stands in where a value is below one that is not said.
+
+    `flags` is the column that says which values are below or above a limit.
+    """
+    column, problems = _of_cells(cells, Column(header, element, unit, *_nothing(len(cells)), ()), lines, reading)
+    values, limits, below, above = column.values, column.limits, column.below, column.above
+    stated = np.unique(limits[below & ~np.isnan(limits)])
+    if flags is not None:
+        problems += _follow_flags(column, flags, lines)
+    values[below | above] = np.nan
+    coded = np.isin(values, _codes(values, reading))
+    if coded.any():
+        problems.append(_coded(values, coded, header, lines, reading))
+    negative, zero = (values < 0) & ~coded, values == 0
+    if negative.any() and reading.negative == "raise":
+        problems.append(_negatives(values, negative, header, lines))
+    if negative.any() and reading.negative == "below":
+        limits[negative] = -values[negative]
+    if zero.any() and reading.zero == "keep":
+        what = "a value below detection written down wrongly; logarithms refuse it"
+        message = f"column {header!r}: {zero.sum()} zeros (row {first_rows(lines[zero])}): {what}; pass zero='below'"
+        problems.append(Problem("note", header, message, "zero", int(zero.sum()), {"zero": "below"}))
+    for at, policy in ((negative, reading.negative), (zero, reading.zero)):
+        below |= at & (policy == "below")
+        values[at & (policy in ("below", "missing"))] = np.nan
+    values[above] = limits[above]
+    problems += _impossible(np.where(coded, np.nan, np.fmax(values, limits)), header, element, unit, lines)
+    for stand_in in (limit, stated[0] if len(stated) == 1 else None):
+        unknown = below & np.isnan(limits)
+        if stand_in is not None:
+            limits[unknown] = np.broadcast_to(stand_in, unknown.shape)[unknown]
+    return replace(column, problems=(*problems, *_counts(column)))
+
+
+def _nothing(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    return np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+
+
+def _of_cells(
+    cells: pd.Series, column: Column, lines: NDArray[np.int64], reading: Reading
+) -> tuple[Column, list[Problem]]:
+    """Fill in what each cell says by itself: a number, below a limit, over range, or missing."""
+    header, limits, below, above = column.header, column.limits, column.below, column.above
+    values, odd = numbers_of(cells, reading.words)
+    said = {text: _cell(text) for text in {text for _, text in odd}}
+    for at, text in odd:
+        sign, limits[at] = said[text]
+        below[at], above[at] = sign == "<", sign == ">"
+    problems = []
+    wrong = [(at, text) for at, text in odd if said[text][0] == ""]
+    if wrong:
+        problems.append(_no_number(header, wrong, lines, reading.missing))
+    words = Counter(text for _, text in odd if said[text][0] == "<" and np.isnan(said[text][1]))
+    if words:
+        shown = ", ".join(f"{word!r} {_times(n)}" for word, n in words.most_common(4))
+        message = f"column {header!r}: {shown} is read as below detection; pass missing=[…] where it means not analysed"
+        cure = {"missing": [*reading.missing, *words]}
+        problems.append(Problem("note", header, message, "below-words", words.total(), cure))
+    values[np.isin(values, reading.codes)] = np.nan
     infinite = np.isinf(values) | np.isinf(limits)
     if infinite.any():
-        rows = first_rows(lines[infinite])
-        raise InputError(f"column {name!r}: infinite or too large a number (row {rows}); correct or empty the cell")
-    if negative != "keep" and (values < 0).any():
-        values, limits = _handle_negative(values, limits, name, lines, negative)
-    censored = ~np.isnan(limits)
-    if censored.any():
-        if below == "raise":
-            rows = first_rows(lines[censored])
-            raise InputError(
-                f"column {name!r}: {int(censored.sum())} values below detection (row {rows}); choose "
-                "below='half', 'sqrt2' or 'nan'"
-            )
-        factor = {"half": 0.5, "sqrt2": 0.5**0.5, "nan": np.nan}[below]
-        values[censored] = limits[censored] * factor
-    return values, limits
+        problems.append(_infinite(header, lines[infinite]))
+        values[infinite] = limits[infinite] = np.nan
+        below[infinite] = above[infinite] = False
+    return replace(column, values=values), problems
 
 
-def _handle_negative(
-    values: NDArray[np.float64], limits: NDArray[np.float64], name: str, lines: NDArray[np.int64], negative: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    at = np.flatnonzero(values < 0)
-    if negative == "raise":
-        common, count = Counter(values[at].tolist()).most_common(1)[0]
-        raise InputError(
-            f"column {name!r}: {at.size} negative concentrations (row {first_rows(lines[at])}), most often "
-            f"{common:g} ({count} times); if that stands for a missing value, pass missing=[{common:g}]; if "
-            "negative means 'below detection', pass negative='below'"
+def _follow_flags(column: Column, flags: pd.Series, lines: NDArray[np.int64]) -> list[Problem]:
+    """Fill in what the flags beside a column say; a number above zero is the limit that they mean."""
+    is_below, is_above, problems = read_flags(flags, str(flags.name), lines)
+    values, limits, below, above = column.values, column.limits, column.below, column.above
+    is_below &= ~above
+    is_above &= ~below & ~is_below & (values > 0)
+    shown = (is_below & ~below & (values > 0)) | is_above
+    limits[shown] = values[shown]
+    below |= is_below
+    above |= is_above
+    return problems
+
+
+def standing_limits(column: Column) -> NDArray[np.float64]:
+    """Return the limits, and where one is unknown the smallest measured value above zero in its place.
+
+    NaN where nothing is measured at all.
+    """
+    unknown = column.below & np.isnan(column.limits)
+    return np.where(unknown, _smallest(column), column.limits)
+
+
+def _smallest(column: Column) -> float:
+    measured = column.values[(column.values > 0) & ~column.above]
+    return float(measured.min()) if measured.size else float("nan")
+
+
+def _cell(text: str) -> tuple[str, float]:
+    """Return ('<', limit), ('>', limit), or ('', NaN) for what is nothing known; the limit is NaN where not said."""
+    for sign, pattern in (("<", _BELOW), (">", _ABOVE)):
+        match = pattern.fullmatch(text)
+        if match:
+            number = float(match[1])
+            # Below zero says below a limit, but not which; above zero says nothing.
+            return (sign, number) if number > 0 else (("<", np.nan) if sign == "<" else ("", np.nan))
+    word = re.sub(r"[.\s]", "", text.lower())
+    return ("<", np.nan) if word in _BELOW_WORDS or text in _DASHES else ("", np.nan)
+
+
+def read_flags(
+    cells: pd.Series, header: str, lines: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[Problem]]:
+    """Return where flags say below and above, and what is to be said of those that say neither."""
+    texts = [text.strip() for text in cells_as_text(cells)]
+    present = {text.lower() for text in set(texts)} - _FLAGS_NOTHING
+    below, nothing = set(_FLAGS_BELOW), _FLAGS_NOTHING | _MARKS
+    if not {token.lower() for token in header_tokens(header)} & _NO_YES_OR_NO:
+        for yes, no in _YES_AND_NO:
+            # A lone N is 'not detected', not 'no'.
+            if present and present <= {yes, no} and present != {"n"}:
+                below, nothing = {yes}, nothing | {no}
+    meaning = {text: text.lower() for text in set(texts)}
+    wrong = [(at, text) for at, text in enumerate(texts) if meaning[text] not in below | _FLAGS_ABOVE | nothing]
+    marks = Counter(text for text in texts if text in _MARKS)
+    problems = []
+    if marks:
+        shown = ", ".join(f"{mark!r} {_times(n)}" for mark, n in marks.items())
+        message = f"column {header!r}: {shown} says nothing of limits and is not followed"
+        problems.append(Problem("note", header, message, "flag-marks", marks.total()))
+    if wrong:
+        shown = ", ".join(map(repr, sorted({text for _, text in wrong})[:4]))
+        rows = first_rows(lines[[at for at, _ in wrong]])
+        # Beside flags that are known, not to follow the column would make measured values of what is none.
+        known = {text.lower() for text in set(texts)} & (below | _FLAGS_ABOVE)
+        way = (
+            "write what they mean, or empty them"
+            if known
+            else "name the columns of flags, flags={'Cu': 'Cu_flag'}, or pass flags=False"
         )
-    if negative == "below":
-        limits[at] = -values[at]
-    values[at] = np.nan
-    return values, limits
+        message = (
+            f"column {header!r}: {shown} says neither below detection ('<', L, N, BDL, ND, U) nor over range ('>', G) "
+            f"(row {rows}); {way}"
+        )
+        problems.append(Problem("error", header, message, "flag", len(wrong), {} if known else {"flags": False}))
+    is_below, is_above = (
+        np.fromiter((meaning[text] in those for text in texts), dtype=bool, count=len(texts))
+        for those in (below, _FLAGS_ABOVE)
+    )
+    return is_below, is_above, problems
+
+
+def says_flags(cells: pd.Series, header: str, beside: str) -> bool:
+    """Return whether a column right beside the assay `beside` holds nothing but comparison signs or USGS codes."""
+    present = {text.strip() for text in set(cells_as_text(cells))} - {""} - _MARKS
+    if not present or not present <= {"<", ">", "=", "≤", "≥", "<=", ">=", "N", "L", "G"}:
+        return False
+    words = [token.lower() for token in header_tokens(header)]
+    # Letters may be anything, N for north; the header must say whose they are.
+    return not present & {"N", "L", "G"} or not words or words[0] == beside.lower() or bool(set(words) & FLAG_WORDS)
+
+
+def _no_number(
+    header: str, wrong: Sequence[tuple[int, str]], lines: NDArray[np.int64], missing: Sequence[float | str]
+) -> Problem:
+    words = list(dict.fromkeys(text for _, text in wrong))
+    shown = ", ".join(map(repr, words[:4])) + (" …" if len(words) > 4 else "")
+    # As many different words as that, or with figures in them, are no codes, but a column of text.
+    few = len(words) <= (_FEW_TEXTS if any(re.search(r"\d", word) for word in words) else _FEW_WORDS)
+    declare = words if few else []
+    return Problem(
+        "error", header,
+        f"column {header!r}: {shown} is no number (row {first_rows(lines[[at for at, _ in wrong]])}); if it stands for "
+        f"a missing value, pass missing=[{', '.join(map(repr, declare or words[:1]))}]",
+        "text", len(wrong), {"missing": [*missing, *declare]} if declare else {},
+    )  # fmt: skip
+
+
+def _infinite(header: str, lines: NDArray[np.int64]) -> Problem:
+    message = f"column {header!r}: infinite or too large a number (row {first_rows(lines)}); correct or empty the cell"
+    return Problem("error", header, message, "infinite", len(lines))
+
+
+def is_code(number: float) -> bool:
+    """Return whether a number is one that programs write for 'no value': -999, -9999, 99999, 1e30, -32768."""
+    whole, _, rest = repr(abs(number)).removesuffix(".0").partition(".")
+    nines = set(whole + rest) == {"9"} and len(whole) >= (3 if number < 0 else 5)
+    return nines or abs(number) >= _HUGE or number in _CODES
+
+
+def _codes(values: NDArray[np.float64], reading: Reading) -> list[float]:
+    """Return the numbers that look like 'no value' and were not declared, the most frequent first."""
+    if reading.no_codes:
+        return []
+    # Only what is far out can be one, so that not every number is turned into text.
+    far = Counter(values[(values <= -999) | (values >= 99999) | np.isin(values, _DOUBTFUL_CODES)].tolist())
+    typical = float(np.median(values[values > 0])) if far and (values > 0).any() else 0.0
+    return [
+        number
+        for number, _ in far.most_common()
+        if (is_code(number) or (number in _DOUBTFUL_CODES and -number > typical and not reading.missing))
+        and (number > 0 or reading.negative != "missing")
+    ]
+
+
+def _coded(
+    values: NDArray[np.float64], coded: NDArray[np.bool_], header: str, lines: NDArray[np.int64], reading: Reading
+) -> Problem:
+    count = Counter(values[coded].tolist())
+    shown = ", ".join(f"{number:.15g} {_times(n)}" for number, n in count.most_common(3))
+    codes = ", ".join(f"{number:.15g}" for number in count)
+    return Problem(
+        "error", header,
+        f"column {header!r}: {shown} (row {first_rows(lines[coded])}) looks like a code for 'no value' and not like a "
+        f"concentration; pass missing=[{codes}], or missing=[] if the table has no such codes",
+        "sentinel", int(coded.sum()), {"missing": [*reading.missing, *count]},
+    )  # fmt: skip
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
+def _negatives(
+    values: NDArray[np.float64], negative: NDArray[np.bool_], header: str, lines: NDArray[np.int64]
+) -> Problem:
+    common, count = Counter(values[negative].tolist()).most_common(1)[0]
+    return Problem(
+        "error", header,
+        f"column {header!r}: {int(negative.sum())} negative concentrations (row {first_rows(lines[negative])}), most "
+        f"often {common:.15g} ({_times(count)}); if negative means 'below detection', pass negative='below'; if that "
+        f"stands for a missing value, pass missing=[{common:.15g}]",
+        "negative", int(negative.sum()), {"negative": "below"},
+    )  # fmt: skip
+
+
+def _impossible(
+    values: NDArray[np.float64], header: str, element: str, unit: str, lines: NDArray[np.int64]
+) -> list[Problem]:
+    """Return what is more than all of a sample."""
+    most = highest_possible(unit)
+    at = values > most * _ROUNDING
+    if not at.any():
+        return []
+    highest = float(values[at].max())
+    # Percentages are rounded and summed; the other units are not used so near to their end.
+    level: Literal["error", "warning"] = "warning" if most == 100 and highest <= most * _FAR_ABOVE else "error"
+    return [
+        Problem(
+            level, header,
+            f"column {header!r}: {int(at.sum())} values above {most:,.0f} {unit}, which is all there can be "
+            f"(row {first_rows(lines[at])}), the highest {highest:.15g}; is the unit right? pass "
+            f"units={{{element!r}: …}}, or missing=[{highest:.15g}] if it stands for a missing value",
+            "impossible", int(at.sum()),
+        )
+    ]  # fmt: skip
+
+
+def _counts(column: Column) -> list[Problem]:
+    """Return notes on what is censored, and warnings where a limit or a unit is in doubt."""
+    header, element, problems = column.header, column.element, []
+    below, above = int(column.below.sum()), int(column.above.sum())
+    if below:
+        problems.append(Problem("note", header, f"column {header!r}: {below} values below detection", "below", below))
+    if above:
+        message = f"column {header!r}: {above} values above the upper limit of their method, kept as that limit"
+        problems.append(Problem("note", header, message, "over-range", above))
+    unknown = int((column.below & np.isnan(column.limits)).sum())
+    if unknown:
+        smallest = _smallest(column)
+        what = (
+            "nothing is measured either, so they are missing"
+            if np.isnan(smallest)
+            else f"the smallest measured value, {smallest:g}, stands in for it"
+        )
+        message = (
+            f"column {header!r}: {unknown} values below a detection limit that the table does not say; {what}; give "
+            f"the limit, for example limits={{{element!r}: {0.5 if np.isnan(smallest) else smallest:g}}}"
+        )
+        problems.append(Problem("warning", header, message, "unknown-limit", unknown))
+    measured = column.values[column.values > 0]
+    if measured.size >= 10 and measured.max() > _UNIT_CHANGE * np.median(measured) and measured.max() < _HUGE:
+        message = (
+            f"column {header!r}: the highest value, {measured.max():g}, is {measured.max() / np.median(measured):.0g} "
+            "times the median; does the unit change within the column?"
+        )
+        problems.append(Problem("warning", header, message, "unit-change", 1))
+    return problems
+
+
+def declared(missing: Iterable[float | str] | float | str | None) -> tuple[float | str, ...]:
+    """Return what a user says is missing, as a tuple."""
+    if missing is None:
+        return ()
+    if isinstance(missing, (str, int, float)):
+        return (missing,)
+    return (float(missing),) if isinstance(missing, np.number) else tuple(missing)
+
+
+_TITLES = {
+    "text": "text that is no number", "infinite": "infinite or too large numbers",
+    "sentinel": "what looks like a code for 'no value'", "negative": "negative concentrations",
+    "impossible": "more than there can be", "flag": "flags that say neither below nor above",
+    "mixed-decimal": "both decimal commas and points", "ambiguous-comma": "a comma or point that may part thousands",
+    "unknown-limit": "values below a detection limit that the table does not say",
+    "unit-change": "a maximum far above the median", "zero": "zeros", "below": "values below detection",
+    "over-range": "values above the upper limit", "decimal-comma": "read with a decimal comma",
+    "thousands": "read without its thousands separators", "below-words": "words that are read as below detection",
+    "flag-marks": "marks among flags that are not followed",
+}  # fmt: skip
+
+
+def summed_up(problems: Sequence[Problem]) -> list[str]:
+    """Return one sentence for each kind of problem, however many columns have it."""
+    by_kind: dict[str, list[Problem]] = {}
+    for problem in problems:
+        by_kind.setdefault(problem.kind if problem.where else problem.message, []).append(problem)
+    sentences = []
+    for kind, alike in by_kind.items():
+        if len(alike) == 1:
+            sentences.append(alike[0].message)
+            continue
+        cells = f"{sum(p.count for p in alike):,} cells: " if any(p.count for p in alike) else ""
+        names = first_rows((p.where for p in alike), 3)
+        first = alike[0].message.removeprefix(f"column {alike[0].where!r}: ")
+        sentences.append(
+            f"{_TITLES.get(kind, kind)} in {len(alike)} columns ({cells}{names}); in {alike[0].where!r}: {first}"
+        )
+    return sentences
+
+
+def listed(notes: Sequence[Problem]) -> list[str]:
+    """Return one line for each kind of note: 'values below detection: Cu_ppm 2, Zn_ppm 3'."""
+    lines: dict[str, list[str]] = {}
+    for note in notes:
+        columns = lines.setdefault(_TITLES[note.kind] if note.where else note.message, [])
+        columns += [f"{note.where} {note.count}" if note.count else note.where] if note.where else []
+    return [f"{title}: {', '.join(columns)}" if columns else title for title, columns in lines.items()]
+
+
+def joint_cure(problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the arguments that would settle all of these problems that an argument settles."""
+    cure: dict[str, Any] = {}
+    for problem in problems:
+        for key, value in problem.cure.items():
+            if key == "missing":
+                cure[key] = list(dict.fromkeys([*cure.get(key, []), *value]))
+            else:
+                cure[key] = value
+    return cure

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import geopandas as gpd
@@ -20,18 +20,16 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
 
-from geoprospect._checks import (
-    check_choice,
-    check_crs,
-    check_input_file,
-    check_names,
-    first_rows,
-)
-from geoprospect.assays import element_columns, names_and_units, parse_column
+from geoprospect._checks import check_choice, check_crs, check_input_file, check_names, first_rows
+from geoprospect.assays import listed, scan_numbers, standing_limits, summed_up
 from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.imputation import replace as impute
+from geoprospect.scanning import Table, raise_errors, scan_table
 from geoprospect.tables import (
     check_text_crs,
+    check_vector_crs,
     coordinate_columns,
+    coordinate_faults,
     is_text_table,
     point_coordinates,
     read_text_table,
@@ -69,11 +67,15 @@ class Samples:
         Detection limit that a value was reported below, in `units`; NaN where none was.
     censored : array_like of bool of shape (n_samples, n_elements), optional
         True where a value was reported as below its limit.
+    over_range : array_like of bool of shape (n_samples, n_elements), optional
+        True where a value was reported as above the upper limit of its method: `values` and
+        `limits` hold that limit, the concentration is at least as high.
 
     Raises
     ------
     InputError
-        When shapes do not fit, coordinates or values are infinite, or names repeat.
+        When shapes do not fit, coordinates or values are infinite, names repeat, or a value is
+        both below and above a limit.
     CRSError
         When the CRS is missing, or the coordinates lie outside of what it allows.
 
@@ -98,12 +100,13 @@ class Samples:
     crs: CRS
     limits: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in by __post_init__
     censored: NDArray[np.bool_] = None  # type: ignore[assignment]
+    over_range: NDArray[np.bool_] = None  # type: ignore[assignment]
 
     if TYPE_CHECKING:  # what may be passed; the fields above say what is kept
 
         def __init__(
             self, points: ArrayLike, values: ArrayLike, elements: Sequence[str], units: Sequence[str], crs: Any,
-            limits: ArrayLike | None = None, censored: ArrayLike | None = None,
+            limits: ArrayLike | None = None, censored: ArrayLike | None = None, over_range: ArrayLike | None = None,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -128,14 +131,23 @@ class Samples:
         crs = check_crs("crs", self.crs)
         _check_coordinates(points, crs)
         limits = np.full(values.shape, np.nan) if self.limits is None else self.limits
-        censored = np.zeros(values.shape, dtype=bool) if self.censored is None else self.censored
+        censored, over_range = (
+            np.zeros(values.shape, dtype=bool) if mask is None else mask for mask in (self.censored, self.over_range)
+        )
         fields: dict[str, Any] = {
             "points": points, "values": values, "elements": elements, "units": units, "crs": crs,
             "limits": _frozen(limits, np.float64), "censored": _frozen(censored, np.bool_),
+            "over_range": _frozen(over_range, np.bool_),
         }  # fmt: skip
-        for name in ("limits", "censored"):
+        for name in ("limits", "censored", "over_range"):
             if np.shape(fields[name]) != values.shape:
                 raise InputError(f"{name}: have shape {np.shape(fields[name])}, need that of values, {values.shape}")
+        both = fields["censored"] & fields["over_range"]
+        if both.any():
+            row, column = np.argwhere(both)[0]
+            raise InputError(
+                f"over_range: {elements[column]} of sample {row} is censored too; a value is one or neither"
+            )
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -155,6 +167,7 @@ class Samples:
             self.crs,
             self.limits[:, at],
             self.censored[:, at],
+            self.over_range[:, at],
         )
 
     @property
@@ -177,7 +190,7 @@ class Samples:
                 f"crs={target.name!r}: {int(lost.sum())} of {len(self)} points have no place there, the first "
                 f"({', '.join(f'{v:g}' for v in self.points[lost][0])}); choose a CRS made for their area"
             )
-        return type(self)(points, self.values, self.elements, self.units, target, self.limits, self.censored)
+        return replace(self, points=points, crs=target)
 
     def summary(self) -> pd.DataFrame:
         """Return unit, counts and quartiles of every element.
@@ -186,15 +199,18 @@ class Samples:
         -------
         pandas.DataFrame
             Indexed by element: ``unit``, ``n`` (values present, censored ones included),
-            ``missing``, ``censored``, ``min``, ``q25``, ``median``, ``q75``, ``max``.
+            ``missing``, ``censored``, ``over_range``, ``zeros``, ``min``, ``q25``, ``median``,
+            ``q75``, ``max``.
         """
         rows = []
         for j, unit in enumerate(self.units):
             column = self.values[:, j]
             present = column[~np.isnan(column)]
             spread = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]) if present.size else np.full(5, np.nan)
-            rows.append((unit, present.size, len(self) - present.size, int(self.censored[:, j].sum()), *spread))
-        columns = ["unit", "n", "missing", "censored", "min", "q25", "median", "q75", "max"]
+            below, above = (int(mask[:, j].sum()) for mask in (self.censored, self.over_range))
+            counts = (present.size, len(self) - present.size, below, above, int((present == 0).sum()))
+            rows.append((unit, *counts, *spread))
+        columns = ["unit", "n", "missing", "censored", "over_range", "zeros", "min", "q25", "median", "q75", "max"]
         return pd.DataFrame(rows, columns=columns, index=pd.Index(self.elements, name="element"))
 
     def __repr__(self) -> str:
@@ -217,8 +233,11 @@ def read_samples(
     units: str | Mapping[str, str] | None = None,
     missing: Iterable[float | str] | float | str | None = None,
     *,
-    below: Literal["half", "sqrt2", "nan", "raise"] = "half",
+    below: Literal["half", "sqrt2", "nan", "raise", "ros", "lrem"] = "half",
     negative: Literal["raise", "below", "missing"] = "raise",
+    zero: Literal["keep", "below", "missing"] = "keep",
+    limits: Mapping[str, float] | float | None = None,
+    flags: Mapping[str, str] | Literal[False] | None = None,
     layer: str | None = None,
     encoding: str = "utf-8-sig",
 ) -> Samples:
@@ -227,26 +246,42 @@ def read_samples(
     Parameters
     ----------
     path : path-like
-        CSV (comma, semicolon or tab; plain or .gz; a decimal comma where the delimiter is not
-        one) or any vector file of points that OGR reads.
+        CSV (comma, semicolon or tab; plain or .gz) or any vector file of points that OGR reads.
+        Decimal commas and thousands separators are read where they can be nothing else.
     x, y : str, optional
         Coordinate columns of a CSV; without them the usual names are looked for, and what was
         taken is logged.
     crs : optional
         CRS of the coordinates. Needed for a CSV; never guessed.
     elements : sequence of str, optional
-        Columns to take, by header ('Cu_ppm') or by element ('Cu'). Default: every column of
-        numbers whose header is an element or oxide, or ends in a unit.
+        Columns to take, by header ('Cu_ppm') or by element ('Cu'). Default: every column whose
+        header is an element or oxide, alone or with a method ('Al_XRF'), or ends in a unit.
     units : str or mapping, optional
-        One unit for all, or a unit per element or header. Default: from the headers.
+        One unit for all, or a unit per element or header. Default: from the headers, or a row of
+        units below them.
     missing : float, str or iterable of them, optional
         What stands for a missing value besides an empty cell, NA, NaN, N/A, null and none:
-        sentinels such as -9999, or words such as 'ND'.
-    below : {'half', 'sqrt2', 'nan', 'raise'}, default 'half'
-        What to put for a value reported as '<limit': limit/2, limit/√2, NaN, or an error. The
-        limit and the fact stay in `Samples.limits` and `Samples.censored`.
+        codes such as -9999, or words such as 'ND', which would mean below detection otherwise.
+        An empty list says that no number stands for 'no value', and that those which look like
+        it are concentrations.
+    below : {'half', 'sqrt2', 'nan', 'raise', 'ros', 'lrem'}, default 'half'
+        What to put for a value reported as below detection: limit/2, limit/√2, NaN, or an error;
+        or values estimated from the distribution of the element (`'ros'`) or from all elements
+        together (`'lrem'`), see `replace_censored`. The limit and the fact stay in
+        `Samples.limits` and `Samples.censored`.
     negative : {'raise', 'below', 'missing'}, default 'raise'
         What a negative concentration is: an error, 'below its absolute value', or missing.
+    zero : {'keep', 'below', 'missing'}, default 'keep'
+        What a concentration of zero is: kept and counted, 'below a limit not said', or missing.
+    limits : float or mapping, optional
+        Detection limit, for all or per element or header, of values that are below detection
+        without saying below what (ND, BDL, a flag beside a zero). Without it the limit is looked
+        for in a column of limits ('Cu_dl'), then in the other cells of the column; else the
+        smallest measured value stands in, with a warning.
+    flags : mapping or False, optional
+        Columns that say which values are below detection ('<', L, N, BDL, U, 1, true) or over
+        range ('>', G), per element or header: ``{"Cu": "Cu_flag"}``. By default those that their
+        names tell ('Cu_bdl', 'Cu_qual') are followed, and logged; False ignores them.
     layer : str, optional
         Layer of a vector file that has several.
     encoding : str, default 'utf-8-sig'
@@ -255,13 +290,16 @@ def read_samples(
     Returns
     -------
     Samples
-        Values in the units of the table.
+        Values in the units of the table. Elements are spelled as usual ('CU' is 'Cu'); where two
+        columns have the same one, their whole headers are the names. What was reported as '>1000'
+        is 1000 and marked in `Samples.over_range`.
 
     Raises
     ------
     InputError
-        When the table is ragged or empty, a column is not numeric, a value is infinite, or a
-        concentration is negative and not declared. The message names column and rows.
+        When the table is ragged or empty, a column is not numeric, a value is infinite or more
+        than all of a sample, a concentration is negative and not declared, or a number looks like
+        a code for 'no value'. The message names columns and rows, and the call that settles it.
     NameNotFoundError
         When a column is not there.
     CRSError
@@ -272,7 +310,8 @@ def read_samples(
     Warns
     -----
     DataWarning
-        When rows have no coordinates (they are left out), or samples share a place.
+        When rows have no coordinates (they are left out), samples share a place, a detection
+        limit is not known, or coordinates are far from where the CRS is used.
 
     Examples
     --------
@@ -287,40 +326,43 @@ def read_samples(
     Cu       ppm  2         0  41.0
     Au       ppb  2         1   2.1
     """
-    check_choice("below", below, ("half", "sqrt2", "nan", "raise"))
-    check_choice("negative", negative, ("raise", "below", "missing"))
-    absent = [missing] if isinstance(missing, (str, int, float)) else list(missing or ())
-    file = check_input_file("path", path)
-    if is_text_table(file):
-        frame, lines = read_text_table(file, encoding)
-        x, y = coordinate_columns(frame, x, y)
-        crs = check_text_crs(crs, frame, x, y)
-        # A sentinel such as -99 may be a longitude, a word is none.
-        words = [word for word in absent if isinstance(word, str)]
-        east, north = (parse_column(frame[name], name, lines, words, "raise", "keep")[0] for name in (x, y))
-        taken = {x, y}
-    else:
-        table = read_vector(file, layer, crs, "samples")
-        lines, crs, taken = np.arange(1, len(table) + 1), table.crs, {table.geometry.name}
-        east, north = point_coordinates(table)
-        frame = pd.DataFrame(table.drop(columns=table.geometry.name))
-    columns = element_columns(frame, elements, taken)
-    placed = np.isfinite(east) & np.isfinite(north)
-    if not placed.all():
-        rows = first_rows(lines[~placed])
-        warnings.warn(
-            f"{file.name}: left out {int((~placed).sum())} rows without coordinates (row {rows})",
-            DataWarning,
-            stacklevel=2,
+    check_choice("below", below, ("half", "sqrt2", "nan", "raise", "ros", "lrem"))
+    table = scan_table(
+        path, x, y, crs, elements, units, missing, flags=flags, limits=limits, negative=negative, zero=zero,
+        layer=layer, encoding=encoding,
+    )  # fmt: skip
+    raise_errors(table)
+    for sentence in listed([problem for problem in table.all_problems if problem.level == "note"]):
+        log.info("%s: %s", table.file.name, sentence)
+    for sentence in summed_up([problem for problem in table.all_problems if problem.level == "warning"]):
+        warnings.warn(f"{table.file.name}: {sentence}", DataWarning, stacklevel=2)
+    return samples_of(table, below)
+
+
+def samples_of(table: Table, below: str) -> Samples:
+    """Return the samples of a table without errors, with what stands for values below detection."""
+    columns, placed = table.columns, table.placed
+    limits = np.column_stack([standing_limits(column) for column in columns])[placed]
+    values, censored, over = (
+        np.column_stack([getattr(column, name) for column in columns])[placed] for name in ("values", "below", "above")
+    )
+    censored &= ~np.isnan(limits)  # below a limit of which nothing is known: missing
+    if below == "raise" and censored.any():
+        names = [columns[at].header for at in np.flatnonzero(censored.any(axis=0))]
+        rows = first_rows(table.lines[placed][censored.any(axis=1)])
+        raise InputError(
+            f"column {first_rows(map(repr, names), 3)}: {int(censored.sum())} values below detection (row {rows}); "
+            "choose below='half', 'sqrt2', 'nan', 'ros' or 'lrem'"
         )
-    if not placed.any():
-        raise InputError(f"path={str(file)!r}: no row has coordinates; is the table empty?")
-    names, unit_list = names_and_units(columns, units)
-    parsed = [parse_column(frame[c], c, lines, absent, below, negative) for c in columns]
-    values, limits = (np.column_stack([one[k] for one in parsed])[placed] for k in (0, 1))
-    samples = Samples(np.column_stack([east, north])[placed], values, names, unit_list, crs, limits, ~np.isnan(limits))
-    _report(samples, file.name)
-    return samples
+    elements = [column.element for column in columns]
+    if censored.any():
+        values = impute(values, limits, censored, below, elements=elements)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said already
+        return Samples(
+            table.points[placed], values, elements, [column.unit for column in columns], table.crs, limits, censored,
+            over,
+        )  # fmt: skip
 
 
 def read_deposits(
@@ -374,14 +416,22 @@ def read_deposits(
     """
     file = check_input_file("path", path)
     if is_text_table(file):
-        text, lines = read_text_table(file, encoding)
-        x, y = coordinate_columns(text, x, y)
-        crs = check_text_crs(crs, text, x, y)
-        east, north = (parse_column(text[name], name, lines, None, "raise", "keep")[0] for name in (x, y))
-        frame = gpd.GeoDataFrame(with_numbers(text), geometry=gpd.points_from_xy(east, north), crs=crs)
+        text = read_text_table(file, encoding)
+        lines, cells = text.lines, text.frame
+        x, y = coordinate_columns(cells, x, y)
+        (east, wrong), (north, wrong_too) = (scan_numbers(cells[name], name, lines) for name in (x, y))
+        for problem in (*text.problems, *wrong, *wrong_too):
+            if problem.level == "error" and problem.where in (x, y):
+                raise InputError(problem.message)
+            log.info("%s: %s", file.name, problem.message)
+        log.info("%s: coordinates are in the columns %r and %r", file.name, x, y)
+        crs = check_text_crs(crs, cells, x, y)
+        frame = gpd.GeoDataFrame(with_numbers(cells), geometry=gpd.points_from_xy(east, north), crs=crs)
         placeless = ~np.isfinite(east + north)
     else:
-        frame = read_vector(file, layer, crs, "deposits")
+        frame = read_vector(file, layer, "deposits")
+        known_crs = check_vector_crs(crs, frame)
+        frame = frame if frame.crs is not None else frame.set_crs(known_crs)
         lines = np.arange(1, len(frame) + 1)
         placeless = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
     if placeless.any():
@@ -392,7 +442,7 @@ def read_deposits(
     if not (frame.geom_type == "Point").all():
         log.info("%s: lines and polygons stand as a point inside them", file.name)
         frame = frame.set_geometry(frame.representative_point())
-    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs)
+    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs, stacklevel=3)
     frame = _with_known_names(frame)
     if where is not None:
         try:
@@ -432,50 +482,16 @@ def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     return array
 
 
-def _check_coordinates(points: NDArray[np.float64], crs: CRS) -> None:
+def _check_coordinates(points: NDArray[np.float64], crs: CRS, stacklevel: int = 4) -> None:
     """Raise where coordinates cannot be what the CRS says; warn far outside its area of use."""
     if not np.isfinite(points).all():
         raise InputError(
             f"points: sample {np.argwhere(~np.isfinite(points))[0][0]} has no finite coordinates; leave it out"
         )
-    if len(points) == 0:
-        return
-    (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
-    extent = f"x runs from {west:g} to {east:g}, y from {south:g} to {north:g}"
-    if crs.is_geographic:
-        if max(abs(south), abs(north)) > 90 and max(abs(west), abs(east)) <= 90:
-            raise CRSError(f"crs={crs.name!r}: {extent}: no latitude exceeds 90; did you swap x and y?")
-        if max(abs(south), abs(north)) > 90 or max(abs(west), abs(east)) > 360:
-            raise CRSError(
-                f"crs={crs.name!r}: {extent}: these are no degrees; name the projection of the table "
-                "in crs=, for example 'EPSG:32649'"
-            )
-    area = crs.area_of_use
-    if area is not None and area.west < area.east:
-        corners = gpd.GeoSeries.from_xy([west, east], [south, north], crs=crs).to_crs("EPSG:4326")
-        lon, lat = corners.x.to_numpy(), corners.y.to_numpy()
-        outside = not np.isfinite(lon + lat).all() or lon[1] < area.west - 6 or lon[0] > area.east + 6
-        if outside or lat[1] < area.south - 6 or lat[0] > area.north + 6:
-            warnings.warn(
-                f"crs={crs.name!r}: {extent}: this is far outside the area that it is made for "
-                f"({area.name}); is it the right one?",
-                DataWarning,
-                stacklevel=4,
-            )
-
-
-def _report(samples: Samples, file_name: str) -> None:
-    """Log what was censored; warn where samples share a place."""
-    censored = {name: int(n) for name, n in zip(samples.elements, samples.censored.sum(axis=0), strict=True) if n}
-    if censored:
-        log.info("%s: values below detection: %s", file_name, ", ".join(f"{k} {v}" for k, v in censored.items()))
-    shared = len(samples) - len(np.unique(samples.points, axis=0))
-    if shared:
-        warnings.warn(
-            f"{file_name}: {shared} samples share their place with another; gridding takes the mean there",
-            DataWarning,
-            stacklevel=3,
-        )
+    for problem in coordinate_faults(points, crs):
+        if problem.level == "error":
+            raise CRSError(problem.message)
+        warnings.warn(problem.message, DataWarning, stacklevel=stacklevel)
 
 
 def _with_known_names(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import logging
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,47 @@ from geoprospect._checks import (
     check_names,
     first_rows,
 )
+from geoprospect.assays import Problem
 from geoprospect.errors import CRSError, InputError, NameNotFoundError
-
-log = logging.getLogger("geoprospect")
 
 # The usual names of coordinate columns, most telling first; compared in lower case.
 _X_NAMES = ("lon", "longitude", "long", "lon_dd", "longitude_dd", "x", "easting", "east", "coord_x", "x_coord",
-            "xcoord", "xcoo", "xloc", "utm_x", "utm_e", "utm_easting", "point_x")  # fmt: skip
+            "xcoord", "xcoo", "xloc", "utm_x", "utm_e", "utm_easting", "point_x", "longitud", "este",
+            "经度")  # fmt: skip
 _Y_NAMES = ("lat", "latitude", "lat", "lat_dd", "latitude_dd", "y", "northing", "north", "coord_y", "y_coord",
-            "ycoord", "ycoo", "yloc", "utm_y", "utm_n", "utm_northing", "point_y")  # fmt: skip
+            "ycoord", "ycoo", "yloc", "utm_y", "utm_n", "utm_northing", "point_y", "latitud", "norte",
+            "纬度")  # fmt: skip
 _FIRST_LINE = re.compile(r'\s*((?:"[^"]*"|[^"\r\n])*)')  # up to a line break that is not in quotes
-_DECIMAL_COMMA = re.compile(r"^[<+-]?\s*\d+,\d+([eE][+-]?\d+)?$")
-_MAYBE_THOUSANDS = re.compile(r"^[<+-]?\s*[1-9]\d{0,2}(,\d{3})+$")
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, .xls
+_FEW = 0.5  # share of the places up to which what is wrong with them lies with these, not with the CRS
+_INVISIBLE = "\u200b\ufeff"  # blanks of no width: from web pages, and where files were joined
+_MOST_TEXT = 2 * 10**9  # characters; a table takes several times that in memory
+
+# Ways to write numbers that a plain reader does not know, named by their examples. A blank is any of those in use.
+_SIGN, _BLANK = r"[<>≤≥=+-]*\s*", "[ '’\u00a0\u2009\u202f]"
+_NOTATIONS = {
+    kind: re.compile(_SIGN + pattern)
+    for kind, pattern in {
+        "1,234": r"[1-9][0-9]{0,2},[0-9]{3}",
+        "1,2": r"[0-9]+,[0-9]+([eE][+-]?[0-9]+)?",
+        "1,234,567": r"[0-9]{1,3}(,[0-9]{3}){2,}",
+        "1,234.5": r"[0-9]{1,3}(,[0-9]{3})+\.[0-9]+",
+        "1.234.567": r"[0-9]{1,3}(\.[0-9]{3}){2,}",
+        "1.234,5": r"[0-9]{1,3}(\.[0-9]{3})+,[0-9]+",
+        "1 234": rf"[0-9]{{1,3}}({_BLANK}[0-9]{{3}})+",
+        "1 234.5": rf"[0-9]{{1,3}}({_BLANK}[0-9]{{3}})+\.[0-9]+",
+        "1 234,5": rf"[0-9]{{1,3}}({_BLANK}[0-9]{{3}})+,[0-9]+",
+    }.items()
+}
+_DECIMAL_COMMA, _DECIMAL_POINT = {"1,2", "1.234,5", "1 234,5"}, {"1,234.5", "1 234.5"}
+_COMMA_THOUSANDS, _POINT_THOUSANDS = {"1,234,567", "1,234.5"}, {"1.234.567", "1.234,5"}
+_PLAIN_POINT = re.compile(_SIGN + r"[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?")
+_PLAIN_NUMBER = re.compile(_SIGN + r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_MAYBE_POINT_THOUSANDS = re.compile(_SIGN + r"[1-9][0-9]{0,2}\.[0-9]{3}")
+_SEPARATOR = re.compile(rf",|\.[0-9]{{3}}\.|[0-9]{_BLANK}[0-9]")
+_DIGITS_AND_SIGNS = re.compile(rf"{_SIGN}[0-9](?:[0-9.,]|{_BLANK})*([eE][+-]?[0-9]+)?")
+_BLANK_BETWEEN = re.compile(rf"(?<=[0-9]){_BLANK}(?=[0-9]{{3}})")
 
 
 def with_numbers(text: pd.DataFrame) -> pd.DataFrame:
@@ -58,8 +87,17 @@ def is_text_table(file: Path) -> bool:
     )
 
 
-def read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Read a delimited text as strings; also return the line that each row ends on, for messages.
+@dataclass(frozen=True, eq=False)
+class TextTable:
+    """A delimited text: its cells, decimal points in them, the line that each row ends on, and what was found."""
+
+    frame: pd.DataFrame
+    lines: NDArray[np.int64]
+    problems: tuple[Problem, ...]
+
+
+def read_text_table(file: Path, encoding: str) -> TextTable:
+    """Read a delimited text as strings.
 
     pandas shifts or drops cells of ragged rows without a word, so rows are counted here.
     """
@@ -67,17 +105,19 @@ def read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np
     first_line = _FIRST_LINE.match(text)
     head = re.sub(r'"[^"]*"', "", first_line[1] if first_line else "")
     delimiter = max(_DELIMITERS, key=head.count)
-    if delimiter != ",":
-        log.info("%s: the delimiter is %s", file.name, _DELIMITERS[delimiter])
     rows = _split_rows(text, delimiter, file)
     if len(rows) < 2:
         raise InputError(f"path={str(file)!r}: has {'a header but no rows' if rows else 'nothing in it'}")
     header = [name.strip() for name in rows[0][1]]
-    ragged = [line for line, row in rows[1:] if len(row) != len(header)]
-    if ragged:
+    _check_even(rows, file)
+    columns = list(zip(*(row for _, row in rows[1:]), strict=True))
+    # What a spreadsheet adds at the right: neither a header nor a cell.
+    used = [at for at, name in enumerate(header) if name or any(cell.strip() for cell in columns[at])]
+    header, columns = [header[at] for at in used], [columns[at] for at in used]
+    if 2 * header.count("") >= len(header):
         raise InputError(
-            f"path={str(file)!r}: the header has {len(header)} columns, line {first_rows(ragged)} other "
-            "numbers; look there for a stray delimiter or an unquoted text"
+            f"path={str(file)!r}: line {rows[0][0]} names {len(header) - header.count('')} of {len(header)} columns; "
+            "remove what stands above the header, or name them"
         )
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
@@ -85,20 +125,48 @@ def read_text_table(file: Path, encoding: str) -> tuple[pd.DataFrame, NDArray[np
             f"path={str(file)!r}: column {twice[0]!r} stands {header.count(twice[0])} times in the header; "
             "rename all but one"
         )
-    frame = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
+    frame = pd.DataFrame(dict(zip(header, map(list, columns), strict=True)), dtype="str")
     lines = np.array([line for line, _ in rows[1:]], dtype=np.int64)
-    return (_decimal_points(frame, file.name) if delimiter != "," else frame), lines
+    problems = (
+        [] if delimiter == "," else [Problem("note", "", f"the delimiter is {_DELIMITERS[delimiter]}", "delimiter")]
+    )
+    problems += with_decimal_points(frame, lines, together=delimiter != ",")
+    return TextTable(frame, lines, tuple(problems))
+
+
+def _check_even(rows: list[tuple[int, list[str]]], file: Path) -> None:
+    """Refuse rows that are longer or shorter than the header, and a table of a single column."""
+    width = len(rows[0][1])
+    ragged = [line for line, row in rows[1:] if len(row) != width]
+    usual = Counter(len(row) for _, row in rows).most_common(1)[0][0]
+    if ragged and 2 * sum(bool(name.strip()) for name in rows[0][1]) <= usual:
+        first = next(line for line, row in rows if len(row) == usual)
+        raise InputError(
+            f"path={str(file)!r}: line {rows[0][0]} has {width} columns, most rows have {usual}, the first of "
+            f"them line {first}; remove what stands above the header"
+        )
+    if ragged:
+        raise InputError(
+            f"path={str(file)!r}: the header has {width} columns, line {first_rows(ragged)} other "
+            "numbers; look there for a stray delimiter or an unquoted text"
+        )
+    if width == 1:
+        raise InputError(
+            f"path={str(file)!r}: has one column, {rows[0][1][0].strip()!r}; write a comma, a semicolon or a tab "
+            "between columns, and nothing above the header"
+        )
 
 
 def _read_text(file: Path, encoding: str) -> str:
     """Return the text of a file, plain or gzipped."""
+    _check_is_text(file)
     try:
         with (
             gzip.open(file, "rt", encoding=encoding, newline="")
             if file.suffix.lower() == ".gz"
             else file.open(encoding=encoding, newline="")
         ) as stream:
-            text = stream.read()
+            text = stream.read(_MOST_TEXT + 1)
     except UnicodeError as err:  # UTF-16 without its mark raises this, not UnicodeDecodeError
         where = f" (byte {err.start})" if isinstance(err, UnicodeDecodeError) else f" ({err})"
         raise InputError(
@@ -111,6 +179,10 @@ def _read_text(file: Path, encoding: str) -> str:
         ) from None
     except (OSError, EOFError, zlib.error) as err:
         raise InputError(f"path={str(file)!r}: cannot be read ({err})") from err
+    if len(text) > _MOST_TEXT:
+        raise _too_large(file)
+    for invisible in _INVISIBLE:
+        text = text.replace(invisible, "")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise InputError(
@@ -137,29 +209,126 @@ def _split_rows(text: str, delimiter: str, file: Path) -> list[tuple[int, list[s
     return rows
 
 
-def _decimal_points(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
-    """Turn decimal commas into points where a column has them and nothing else."""
-    commas = {}
-    for name in frame.columns:
-        cells = frame[name].str.strip()
-        with_comma = cells[cells.str.contains(",", regex=False)]
-        if len(with_comma) and with_comma.str.match(_DECIMAL_COMMA).all():
-            if cells.str.contains(".", regex=False).any():
-                raise InputError(
-                    f"column {name!r}: has both decimal commas and points ({with_comma.iloc[0]!r}); make them one"
-                )
-            commas[name] = with_comma
-    # 1,250 is a thousand in one half of the world and one in the other; 0,5 in any column tells which.
-    if commas and all(cells.str.match(_MAYBE_THOUSANDS).all() for cells in commas.values()):
-        name, cells = next(iter(commas.items()))
-        raise InputError(
-            f"column {name!r}: is the comma in {cells.iloc[0]!r} a decimal one, or does it part thousands? "
-            "Nothing in the table tells; write decimal points, or no thousands separators"
-        )
-    for name in commas:
-        frame[name] = frame[name].str.replace(",", ".", regex=False)
-        log.info("%s: %s is read with a decimal comma", file_name, name)
-    return frame
+def _check_is_text(file: Path) -> None:
+    """Refuse what is too large to be held, and what a spreadsheet wrote under the name of a text."""
+    if file.stat().st_size > _MOST_TEXT:
+        raise _too_large(file)
+    with file.open("rb") as stream:
+        first = stream.read(8)
+    if first.startswith(_SPREADSHEETS):
+        raise not_a_spreadsheet(file)
+
+
+def _too_large(file: Path) -> InputError:
+    return InputError(
+        f"path={str(file)!r}: holds more than {_MOST_TEXT / 1e9:g} GB of text; save the columns that are needed, or "
+        "parts of its rows, as tables of their own"
+    )
+
+
+def not_a_spreadsheet(file: Path) -> InputError:
+    """Return the error for a workbook."""
+    return InputError(f"path={str(file)!r}: is a spreadsheet; save the sheet as CSV (UTF-8) and read that")
+
+
+def with_decimal_points(frame: pd.DataFrame, lines: NDArray[np.int64], together: bool) -> list[Problem]:
+    """Write numbers with a decimal point and nothing else between their digits, in place, where the table tells how.
+
+    1,250 is a thousand in one half of the world and one in the other; 0,5 or 1,250.5 tells which. Where commas are no
+    delimiters, one column tells for the others (`together`); where they are, what is quoted may be a list.
+    """
+    notations = {name: _notation(frame[name]) for name in frame.columns}
+    decimal_somewhere = together and any(not _DECIMAL_COMMA.isdisjoint(kinds) for kinds in notations.values())
+    thousands_somewhere = together and any(not _COMMA_THOUSANDS.isdisjoint(kinds) for kinds in notations.values())
+    problems = []
+    for name, kinds in notations.items():
+        if not kinds and not decimal_somewhere:
+            continue
+        decimal, thousands = not _DECIMAL_COMMA.isdisjoint(kinds), not _COMMA_THOUSANDS.isdisjoint(kinds)
+        if "1,234" in kinds and not decimal and not thousands and decimal_somewhere != thousands_somewhere:
+            decimal, thousands = decimal_somewhere, thousands_somewhere
+        point_thousands = not _POINT_THOUSANDS.isdisjoint(kinds)
+        plain, unclear = _decimal_points(frame[name]) if kinds or decimal_somewhere else (False, "")
+        point = plain or not _DECIMAL_POINT.isdisjoint(kinds) or (bool(unclear) and not point_thousands)
+        if (decimal and (thousands or point)) or (point_thousands and (thousands or point)):
+            example = next(cell for kind, cell in kinds.items() if "," in kind or kind in _POINT_THOUSANDS)
+            rows = _rows_of(frame[name], example, lines)
+            message = f"column {name!r}: has both decimal commas and points ({example!r}); make them one (row {rows})"
+            problems.append(Problem("error", name, message, "mixed-decimal", 1))
+        elif "1,234" in kinds and not decimal and not thousands:
+            problems.append(_unclear(frame[name], "comma", kinds["1,234"], lines))
+        elif decimal_somewhere and unclear and not plain and not thousands and not point_thousands:
+            problems.append(_unclear(frame[name], "point", unclear, lines))
+        elif kinds:
+            frame[name] = _rewritten(frame[name], decimal, thousands, point_thousands)
+            if decimal:
+                problems.append(Problem("note", name, f"{name} is read with a decimal comma", "decimal-comma"))
+            grouped = [cell for kind, cell in kinds.items() if kind not in ("1,2", "1,234")]
+            if grouped or thousands:
+                message = f"{name} is read without its thousands separators ({(grouped or [kinds['1,234']])[0]!r})"
+                problems.append(Problem("note", name, message, "thousands"))
+    return problems
+
+
+def _rows_of(column: pd.Series, cell: str, lines: NDArray[np.int64]) -> str:
+    return first_rows(lines[(column.str.strip() == cell).to_numpy()])
+
+
+def _unclear(column: pd.Series, sign: str, example: str, lines: NDArray[np.int64]) -> Problem:
+    name = str(column.name)
+    return Problem(
+        "error", name,
+        f"column {name!r}: is the {sign} in {example!r} a decimal one, or does it part thousands (row "
+        f"{_rows_of(column, example, lines)})? Nothing in the table tells; write decimal points, or no thousands "
+        "separators",
+        "ambiguous-comma", 1,
+    )  # fmt: skip
+
+
+def _notation(column: pd.Series) -> dict[str, str]:
+    """Return the ways in which the numbers of a column are written, each with an example; plain ones are left out.
+
+    Nothing where a comma is part of no number, or where most cells are no numbers: the column is a text.
+    """
+    cells = column.tolist()
+    if not _SEPARATOR.search("\n".join(cells)):  # the whole column at once, because most have none
+        return {}
+    found: dict[str, str] = {}
+    for cell in {cell.strip() for cell in cells if _SEPARATOR.search(cell)}:
+        kind = next((kind for kind, pattern in _NOTATIONS.items() if pattern.fullmatch(cell)), None)
+        if kind is not None:
+            found.setdefault(kind, cell)
+        elif "," in cell:
+            return {}
+    # A blank between digits is more often one between words.
+    return found if not found.keys() <= {"1 234"} or _mostly_numbers(cells) else {}
+
+
+def _mostly_numbers(cells: Sequence[str]) -> bool:
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    numbers = sum(bool(_PLAIN_NUMBER.fullmatch(cell) or _NOTATIONS["1 234"].fullmatch(cell)) for cell in filled)
+    return 2 * numbers > len(filled)
+
+
+def _decimal_points(column: pd.Series) -> tuple[bool, str]:
+    """Return whether some points are surely decimal ones, and an example of one that may part thousands."""
+    with_point = column[column.str.contains(".", regex=False)].str.strip()
+    plain = with_point[with_point.str.fullmatch(_PLAIN_POINT)]
+    unclear = plain[plain.str.fullmatch(_MAYBE_POINT_THOUSANDS)]
+    return len(unclear) < len(plain), "" if unclear.empty else str(unclear.iloc[0])
+
+
+def _rewritten(column: pd.Series, decimal: bool, thousands: bool, point_thousands: bool) -> pd.Series:
+    """Return a column whose numbers have decimal points and nothing else between their digits; texts stay."""
+    numbers = column.str.strip().str.fullmatch(_DIGITS_AND_SIGNS)
+    cells = column[numbers].str.replace(_BLANK_BETWEEN, "", regex=True)
+    if thousands:
+        cells = cells.str.replace(",", "", regex=False)
+    if point_thousands:
+        cells = cells.str.replace(".", "", regex=False)
+    if decimal:
+        cells = cells.str.replace(",", ".", regex=False)
+    return cells.reindex(column.index).fillna(column)
 
 
 def coordinate_columns(frame: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:
@@ -178,7 +347,6 @@ def coordinate_columns(frame: pd.DataFrame, x: str | None, y: str | None) -> tup
         found = by_lower.get(x_name), by_lower.get(y_name)
         # Where one is given, the other is its partner, not that of another pair.
         if found[0] and found[1] and x in (None, found[0]) and y in (None, found[1]):
-            log.info("coordinates are in the columns %r and %r", *found)
             return found[0], found[1]
     raise NameNotFoundError(
         f"x={x!r}, y={y!r}: no coordinate columns with a usual name among "
@@ -202,11 +370,13 @@ def check_text_crs(crs: Any, frame: pd.DataFrame, x: str, y: str) -> CRS:
     return known
 
 
-def read_vector(file: Path, layer: str | None, crs: Any, what: str) -> gpd.GeoDataFrame:
-    """Read one layer with a CRS and no empty geometry."""
+def read_vector(file: Path, layer: str | None, what: str) -> gpd.GeoDataFrame:
+    """Read one layer, with geometries; some of them, and its CRS, may be missing."""
     import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
 
+    if file.suffix.lower() in (".xlsx", ".xls", ".xlsm", ".ods"):
+        raise not_a_spreadsheet(file)
     with file.open("rb") as stream:
         if re.search(rb"<OGR\w*DataSource", stream.read(4096)):
             raise InputError(f"path={str(file)!r}: only points to data elsewhere (an OGR VRT); name the file it reads")
@@ -228,11 +398,16 @@ def read_vector(file: Path, layer: str | None, crs: Any, what: str) -> gpd.GeoDa
         )
     if frame.empty:
         raise InputError(f"path={str(file)!r}: the layer is empty")
+    return frame
+
+
+def check_vector_crs(crs: Any, frame: gpd.GeoDataFrame) -> CRS:
+    """Return the CRS of a layer: its own, or the one given where it does not say."""
     if frame.crs is None:
-        return frame.set_crs(check_crs("crs", crs))
+        return check_crs("crs", crs)
     if crs is not None and check_crs("crs", crs) != frame.crs:
         raise CRSError(f"crs={crs!r}: the file says {frame.crs.name!r}; leave crs out, or correct the file")
-    return frame
+    return CRS(frame.crs)
 
 
 def point_coordinates(frame: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -242,3 +417,70 @@ def point_coordinates(frame: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], NDA
         raise InputError(f"geometry: is {', '.join(sorted(kinds))}, needs points")
     # Not shapely.get_x, which raises on an empty point.
     return frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
+
+
+def coordinate_faults(points: NDArray[np.float64], crs: CRS, lines: NDArray[np.int64] | None = None) -> list[Problem]:
+    """Return what speaks against finite coordinates being in this CRS; `lines` is where they stand."""
+    if len(points) == 0:
+        return []
+    (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
+    extent = f"x runs from {west:g} to {east:g}, y from {south:g} to {north:g}"
+    if crs.is_geographic:
+        if max(abs(south), abs(north)) > 90 and max(abs(west), abs(east)) <= 90:
+            message = f"crs={crs.name!r}: {extent}: no latitude exceeds 90; did you swap x and y?"
+            return [Problem("error", "", message, "swapped")]
+        wrong = (np.abs(points) > (360, 90)).any(axis=1)
+        if 0 < wrong.sum() < _FEW * len(points):
+            rows = first_rows(np.flatnonzero(wrong) if lines is None else lines[wrong])
+            first = ", ".join(f"{number:g}" for number in points[wrong][0])
+            message = (
+                f"crs={crs.name!r}: {int(wrong.sum())} of {len(points)} places are no degrees (row {rows}), the first "
+                f"({first}); are x and y swapped there? correct these cells, or empty them"
+            )
+            return [Problem("error", "", message, "crs", int(wrong.sum()))]
+        if max(abs(south), abs(north)) > 90 or max(abs(west), abs(east)) > 360:
+            message = (
+                f"crs={crs.name!r}: {extent}: these are no degrees; name the projection of the table "
+                "in crs=, for example 'EPSG:32649'"
+            )
+            return [Problem("error", "", message, "crs")]
+    return _far_away(west, south, east, north, crs, extent)
+
+
+def _far_away(west: float, south: float, east: float, north: float, crs: CRS, extent: str) -> list[Problem]:
+    area = crs.area_of_use
+    if area is None or area.west >= area.east:
+        return []
+    lon, lat = _degrees([west, east], [south, north], crs)
+    kilometres = False
+    if crs.is_projected and not (lon[1] >= area.west and lon[0] <= area.east and lat[1] >= area.south):
+        far_lon, far_lat = _degrees([1000 * west, 1000 * east], [1000 * south, 1000 * north], crs)
+        kilometres = bool(
+            area.west <= far_lon[0] <= far_lon[1] <= area.east and area.south <= far_lat[0] <= far_lat[1] <= area.north
+        )
+    outside = not np.isfinite(lon + lat).all() or lon[1] < area.west - 6 or lon[0] > area.east + 6
+    if not kilometres and not outside and area.south - 6 <= lat[1] and lat[0] <= area.north + 6:
+        return []
+    message = (
+        f"crs={crs.name!r}: {extent}: this is {'' if kilometres else 'far '}outside the area that it is made for "
+        f"({area.name}); {'are these kilometres? write metres' if kilometres else 'is it the right one?'}"
+    )
+    return [Problem("warning", "", message, "far-away")]
+
+
+def _degrees(x: list[float], y: list[float], crs: CRS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return longitudes and latitudes on WGS 84, infinite where there are none."""
+    corners = gpd.GeoSeries.from_xy(x, y, crs=crs).to_crs("EPSG:4326")
+    return corners.x.to_numpy(), corners.y.to_numpy()
+
+
+def around_the_world(x: NDArray[np.float64], crs: CRS) -> list[Problem]:
+    """Return the warning about longitudes that jump at the antimeridian, as in Fiji or Chukotka."""
+    if not crs.is_geographic or np.ptp(x) <= 180:
+        return []
+    message = (
+        f"crs={crs.name!r}: longitudes run from {x.min():g} to {x.max():g}, more than half way around the world: a "
+        "survey across the antimeridian, or a wrong coordinate; take it to a projection made for its area, "
+        "samples.to_crs('EPSG:…'), before it is gridded"
+    )
+    return [Problem("warning", "", message, "antimeridian")]
