@@ -1,5 +1,6 @@
 """`interpolate`: what was sampled comes back at its place, the right way up, in its units."""
 
+import dataclasses
 import math
 import os
 import signal
@@ -125,6 +126,24 @@ def test_beyond_the_radius_there_is_nothing():
     np.testing.assert_array_equal(np.isnan(found), distance > 500)
     assert (distance == 500).any(), "the rim itself must be among the cells"
     assert (found[distance <= 500] == 3).all()
+
+
+def test_a_band_says_how_many_of_its_samples_were_below_detection():
+    plain = scattered()
+    censored = np.zeros(plain.values.shape, dtype=bool)
+    censored[:7, 0] = True
+    values = plain.values.copy()
+    values[:10, 0] = math.nan  # 7 below detection that were left out, 3 missing
+    marked = dataclasses.replace(plain, values=values, limits=np.where(censored, 1.0, math.nan), censored=censored)
+    found = gp.interpolate(marked, GRID)
+    assert found["Cu"].attrs["censored_fraction"] == round(7 / (len(plain) - 3), 4)
+    assert "censored_fraction" not in found["Au"].attrs
+    unmarked = gp.interpolate(dataclasses.replace(plain, values=values), GRID)
+    for name in ("Cu", "Au"):
+        assert found[name].values.tobytes() == unmarked[name].values.tobytes()
+    kriged = gp.interpolate(marked, GRID, "kriging")
+    assert "censored_fraction" in kriged["Cu"].attrs
+    assert "censored_fraction" not in kriged["Cu_variance"].attrs
 
 
 def test_bands_say_what_they_are():

@@ -99,7 +99,8 @@ def interpolate(
     -------
     xarray.Dataset
         One float32 variable per element, dims (y, x), with ``units`` and ``long_name``; backed by
-        dask where `chunks` is given. An element without any value is NaN everywhere.
+        dask where `chunks` is given. An element without any value is NaN everywhere. Where values
+        were below detection, ``censored_fraction`` in the attributes is their share in the samples.
 
     Raises
     ------
@@ -327,9 +328,15 @@ def _gridder(
     )  # fmt: skip
 
 
-def _describe(samples: Samples, method: str) -> tuple[list[str], dict[str, dict[str, str]]]:
+def _describe(samples: Samples, method: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Return the names of the bands and what they say of themselves."""
-    attrs = {e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)}
+    attrs: dict[str, dict[str, Any]] = {
+        e: {"units": u, "long_name": e} for e, u in zip(samples.elements, samples.units, strict=True)
+    }
+    censored, present = samples.censored, samples.censored | ~np.isnan(samples.values)
+    for at in np.flatnonzero(censored.any(axis=0)).tolist():
+        share = float(censored[:, at].sum() / present[:, at].sum())
+        attrs[samples.elements[at]]["censored_fraction"] = round(share, 4)
     if method == "kriging":
         for element, unit in zip(samples.elements, samples.units, strict=True):
             name = f"{element}_variance"
