@@ -46,7 +46,7 @@ def rank_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> gp.rank_auc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
     0.875
     """
-    ore, values = _labels_and_scores(labels, scores)
+    ore, values = labels_and_scores(labels, scores)
     n_ore = int(ore.sum())
     n_barren = ore.size - n_ore
     if n_ore == 0 or n_barren == 0:
@@ -163,7 +163,7 @@ class Evaluation:
         -------
         Evaluation
         """
-        ore, values = _labels_and_scores(labels, scores)
+        ore, values = labels_and_scores(labels, scores)
         # Compared as they came: 0.7 in float32 lies below 0.7 in float64.
         called = np.asarray(scores) >= check_number("threshold", threshold)
         tp, fp = int((called & ore).sum()), int((called & ~ore).sum())
@@ -299,7 +299,8 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which points are ore, and their scores; raise where these do not fit together."""
     given, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if given.ndim != 1 or given.shape != values.shape:
         raise InputError(f"labels, scores: have shapes {given.shape} and {values.shape}, need one and the same (n,)")
