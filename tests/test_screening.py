@@ -1,23 +1,26 @@
 """`screen` finds what was planted, and little else."""
 
-import math
-
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import mannwhitneyu
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.screening import _holm, ore_cells
+from geoprospect.ground import ground_of, ore_places
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (50, 60))
-COLUMNS = ["auc", "se", "z_auc", "p", "p_holm", "direction", "n_ore", "n_barren", "selected"]
+COLUMNS = ["auc", "auc_sd", "se", "z_auc", "z_null", "p", "p_holm", "p_bh", "p_shift", "p_family", "contrast",
+           "contrast_studentised", "direction", "n_ore", "n_barren", "selected"]  # fmt: skip
+
+
+def ore_cells(grid, deposits):
+    """Return the numbers of the cells that hold a deposit."""
+    ground = ground_of(grid.dataset({"Cu": np.ones(grid.shape)}), None)
+    return ore_places(ground, ground.points_of(deposits), deposits)
 
 
 def mines(cells, crs="EPSG:32649", within=(0.5, 0.5)):
@@ -61,17 +64,20 @@ def test_a_planted_element_is_found_and_an_idle_one_is_not(seed):
 
 def test_the_numbers_are_those_of_their_definitions():
     survey, deposits = planted()
-    ranking = gp.screen(survey, deposits, n_barren=3000)  # all cells, so nothing is left to chance
+    ranking = gp.screen(survey, deposits, n_barren=3000, draws=1)  # all cells, so nothing is left to chance
     ore = np.isin(np.arange(3000), ore_cells(GRID, deposits))
-    p = []
     for name in survey:
-        auc = gp.rank_auc(ore, survey[name].values.ravel())
-        se, z = gp.z_auc(auc, 20, 2980)
-        p.append(2 * norm.sf(abs(z)))
-        assert ranking.loc[name, ["auc", "se", "z_auc", "p"]].to_list() == [auc, se, z, p[-1]]
-    np.testing.assert_array_equal(ranking.loc[list(survey), "p_holm"], _holm(np.array(p)))
+        values = survey[name].values.ravel().astype(float)
+        auc, se, row = gp.rank_auc(ore, values), gp.auc_standard_error(ore, values), ranking.loc[name]
+        assert row[["auc", "se", "z_auc"]].to_list() == pytest.approx([auc, se, (auc - 0.5) / se], rel=1e-12)
+        independent = mannwhitneyu(values[ore], values[~ore], method="asymptotic", use_continuity=False)
+        assert row["p"] == pytest.approx(independent.pvalue, rel=1e-9)
+        hanley = gp.screen(survey, deposits, n_barren=3000, draws=1, error="hanley-mcneil").loc[name]
+        assert hanley[["se", "z_auc"]].to_list() == pytest.approx(gp.z_auc(auc, 20, 2980), rel=1e-12)
+    for how in ("holm", "bh"):
+        np.testing.assert_array_equal(ranking[f"p_{how}"], gp.adjust_p(ranking["p"], how))
     assert (ranking["n_barren"] == 2980).all()
-    assert ranking["z_auc"].abs().is_monotonic_decreasing
+    assert ranking["z_null"].abs().is_monotonic_decreasing
 
 
 def selected(signal, seed):
@@ -83,8 +89,7 @@ def selected(signal, seed):
 
 def test_carriers_are_selected_and_other_elements_rarely():
     hits, false_alarms = zip(*(selected(1.0, seed) for seed in range(3)), strict=True)
-    assert sum(count == 8 for count in hits) >= 2, hits
-    assert min(hits) >= 7, hits
+    assert min(hits) >= 6, hits  # of 8; the test by shifts takes a carrier that may be chance for chance
     assert sum(false_alarms) <= 1, false_alarms
 
 
@@ -92,48 +97,16 @@ def test_without_a_signal_next_to_nothing_is_selected():
     assert sum(sum(selected(0.0, seed)) for seed in range(2)) <= 1
 
 
-# -- Holm --------------------------------------------------------------------------------------
-
-
-def stepwise(p, alpha):
-    """Return what Holm (1979) rejects, step by step."""
-    rejected = np.zeros(len(p), dtype=bool)
-    for step, i in enumerate(np.argsort(p, kind="stable")):
-        if p[i] > alpha / (len(p) - step):
-            break
-        rejected[i] = True
-    return rejected
-
-
-@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=20), alpha=st.floats(0.001, 0.5))
-def test_corrected_p_values_select_what_holm_rejects(p, alpha):
-    corrected = _holm(np.array(p))
-    clear = np.abs(corrected - alpha) > 1e-12
-    np.testing.assert_array_equal((corrected <= alpha)[clear], stepwise(np.array(p), alpha)[clear])
-    assert (corrected >= p).all()
-    assert (corrected <= 1).all()
-
-
-def test_holm_by_hand():
-    np.testing.assert_allclose(_holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(_holm(np.array([0.9, math.nan, 0.02])), [0.9, math.nan, 0.04])
-
-
-def test_holm_keeps_three_elements_of_table_1():
-    k = {"Au": 25, "Sn": 26, "Ag": 43, "Mn": 14, "Zn": 11, "Sb": 23, "Hg": 34, "W": 19, "B": 22, "Cu": 32, "Ba": 28,
-         "Pb": 19, "As": 16, "Bi": 22, "Mo": 24, "F": 17}  # fmt: skip
-    p = np.array([2 * norm.sf(gp.z_auc(0.5 + one / 244, 122, 122)[1]) for one in k.values()])
-    assert {name for name, keep in zip(k, _holm(p) <= 0.01, strict=True) if keep} == {"Ag", "Hg", "Cu"}
+# -- the rules ---------------------------------------------------------------------------------
 
 
 def test_bands_that_cannot_be_scored_do_not_count_among_the_tests():
     survey, deposits = planted()
     alone = gp.screen(survey, deposits)
     more = survey.assign({f"empty{i}": survey["Cu"] * np.nan for i in range(20)})
-    pd.testing.assert_series_equal(gp.screen(more, deposits)["p_holm"][list(alone.index)], alone["p_holm"])
-
-
-# -- the rules ---------------------------------------------------------------------------------
+    ranking = gp.screen(more, deposits)
+    for column in ("p_holm", "p_bh", "p_family"):
+        pd.testing.assert_series_equal(ranking[column][list(alone.index)], alone[column])
 
 
 def test_the_rule_of_the_paper_takes_what_is_enriched_from_2_58_on():
@@ -150,7 +123,9 @@ def test_the_rule_of_the_paper_takes_what_is_enriched_from_2_58_on():
 
 def test_a_stricter_level_selects_no_more():
     survey, deposits = planted(strength=0.8)
-    loose, strict = (set(r.index[r.selected]) for r in (gp.screen(survey, deposits, alpha=a) for a in (0.5, 1e-9)))
+    loose, strict = (
+        set(r.index[r.selected]) for r in (gp.screen(survey, deposits, alpha=a, rule="holm") for a in (0.5, 1e-9))
+    )
     assert strict < loose
 
 
@@ -185,7 +160,7 @@ def test_a_survey_with_nothing_to_score_selects_nothing():
     assert not ranking["selected"].any()
 
 
-@pytest.mark.filterwarnings("ignore:deposits. only 3 cells hold one")
+@pytest.mark.filterwarnings("ignore:deposits. only 3 places hold one")
 def test_ties_count_one_half():
     survey = GRID.dataset({"Cu": np.tile([0.0, 1.0], (50, 30)), "F": np.tile([[0.0], [1.0]], (25, 60))})
     ranking = gp.screen(survey, mines([(0, 1), (0, 3), (1, 5)]), n_barren=3000)
@@ -217,7 +192,7 @@ def test_deposits_may_lie_in_another_crs():
     pd.testing.assert_frame_equal(gp.screen(survey, deposits.to_crs("EPSG:4326")), gp.screen(survey, deposits))
 
 
-@pytest.mark.filterwarnings("ignore:deposits. 4 lie off the grid")
+@pytest.mark.filterwarnings("ignore:deposits. 4 do not lie on the grid")
 def test_deposits_off_the_grid_do_not_count():
     survey, deposits = planted()
     more = pd.concat([deposits, mines([(-5, 3), (70, 3), (3, -1), (3, 60)])], ignore_index=True)
@@ -225,8 +200,8 @@ def test_deposits_off_the_grid_do_not_count():
 
 
 def test_ore_cells_are_those_that_hold_a_deposit():
-    deposits = mines([(49, 59), (0, 0), (0, 1), (0, 1)], within=(0.0, 0.0))
-    np.testing.assert_array_equal(ore_cells(GRID, deposits), [0, 1, 2999])
+    deposits = mines([(49, 59), (0, 0), (0, 1), (0, 1), (5, 5), (6, 6)], within=(0.0, 0.0))
+    np.testing.assert_array_equal(ore_cells(GRID, deposits), [0, 1, 305, 366, 2999])
 
 
 def test_no_deposit_is_drawn_as_barren_ground():
@@ -259,7 +234,7 @@ def test_the_same_seed_gives_the_same_ranking():
 
 def test_screening_points_are_what_is_scored():
     survey, deposits = planted()
-    ranking = gp.screen(survey, deposits, rng=3)
+    ranking = gp.screen(survey, deposits, rng=3, draws=1)
     for name, (labels, values) in gp.screening_points(survey, deposits, rng=3).items():
         assert gp.rank_auc(labels, values) == ranking.loc[name, "auc"]
 
@@ -297,9 +272,220 @@ def test_a_setting_out_of_its_range_is_refused(arguments):
 def test_a_handful_of_deposits_and_those_off_the_grid_are_said():
     area = gp.synthetic.make_survey(shape=(48, 48), n_samples=400, rng=0)
     survey = gp.interpolate(area.samples, area.grid)
-    with pytest.warns(DataWarning, match="only 3 cells hold one"):
+    with pytest.warns(DataWarning, match="only 3 places hold one"):
         gp.screen(survey, area.deposits.iloc[:3])
     away = area.deposits.copy()
     away.loc[:1, "geometry"] = away.geometry[:2].translate(1e6)
-    with pytest.warns(DataWarning, match=r"2 lie off the grid and are left out \(id 1, 2\)"):
+    with pytest.warns(DataWarning, match=r"2 do not lie on the grid .* are left out \(id 1, 2\)"):
         gp.screen(survey, away)
+
+
+# -- the ways to score ---------------------------------------------------------------------------
+
+
+def test_one_draw_is_luck_and_the_spread_of_several_says_how_much():
+    survey, deposits = planted()
+    ranking = gp.screen(survey, deposits, n_barren=50, draws=8, rng=1)
+    generator = np.random.default_rng(1)
+    ore = ore_cells(GRID, deposits)
+    free = np.setdiff1d(np.arange(3000), ore)
+    draws = [np.sort(generator.choice(free, 50, replace=False)) for _ in range(8)]
+    cu = survey["Cu"].values.ravel()
+    aucs = [gp.rank_auc(np.repeat([1, 0], [20, 50]), cu[np.concatenate([ore, one])]) for one in draws]
+    assert ranking.loc["Cu", ["auc", "auc_sd"]].to_list() == pytest.approx([np.mean(aucs), np.std(aucs, ddof=1)])
+    assert np.isnan(gp.screen(survey, deposits, draws=1)["auc_sd"]).all()
+    assert (gp.screen(survey, deposits, n_barren=3000)["auc_sd"] < 1e-12).all()
+
+
+def test_a_perfect_separation_is_infinite_by_its_own_error_and_finite_by_that_of_chance():
+    band = np.random.default_rng(0).random(GRID.shape)
+    band.ravel()[ore_cells(GRID, mines(drawn(20)))] += 1
+    row = gp.screen(GRID.dataset({"Cu": band, "F": -band}), mines(drawn(20)))
+    assert row["auc"].to_dict() == {"Cu": 1, "F": 0}
+    assert row["z_auc"].to_dict() == {"Cu": np.inf, "F": -np.inf}
+    assert np.isfinite(row["z_null"]).all()
+    assert row["p"].between(0, 1e-10, inclusive="neither").all()
+    assert (row["p_family"] <= 3 / 2000).all()  # a shift by less than a cell brings the same cells
+
+
+@pytest.mark.parametrize(
+    ("alternative", "found"), [("two-sided", ["Cu", "F"]), ("enriched", ["Cu"]), ("depleted", ["F"])]
+)
+def test_one_sided_tests_look_one_way(alternative, found):
+    survey, deposits = planted()
+    for rule in ("shift", "holm", "bh"):
+        ranking = gp.screen(survey, deposits, rule=rule, alternative=alternative)
+        assert sorted(ranking.index[ranking["selected"]]) == found
+    two, one = (
+        gp.screen(survey, deposits, alternative=which).loc[found[-1], "p"] for which in ("two-sided", alternative)
+    )
+    assert one == pytest.approx(two if alternative == "two-sided" else two / 2)
+
+
+def test_bh_selects_what_holm_does_and_more():
+    sizes = []
+    for seed in range(6):
+        survey, deposits = planted(seed=seed, strength=0.9)
+        chosen = [set(r.index[r.selected]) for r in (gp.screen(survey, deposits, 0.05, rule=x) for x in ("holm", "bh"))]
+        assert chosen[0] <= chosen[1]
+        sizes.append([len(one) for one in chosen])
+    assert np.sum(sizes) > 0
+
+
+def test_the_contrast_is_that_of_the_highest_tenth_of_the_ground():
+    survey, deposits = planted()
+    ranking = gp.screen(survey, deposits)
+    ore = np.isin(np.arange(3000), ore_cells(GRID, deposits))
+    for name, sign in (("Cu", 1), ("F", -1)):
+        values = sign * survey[name].values.ravel().astype(float)
+        pattern = values >= np.quantile(values, 0.9)
+        weights = gp.weights_of_evidence((pattern & ore).sum(), 20, pattern.sum(), 3000)
+        expected = [weights.contrast, weights.studentised]
+        assert ranking.loc[name, ["contrast", "contrast_studentised"]].to_list() == pytest.approx(expected)
+    wider = gp.screen(survey, deposits, pattern_area=0.5)
+    assert wider.loc["Cu", "contrast"] != ranking.loc["Cu", "contrast"]
+
+
+def test_barren_places_keep_off_the_deposits():
+    survey, deposits = planted()
+    east = GRID.dataset({"E": np.tile(np.arange(60.0), (50, 1)), "S": np.tile(np.arange(50.0)[:, None], (1, 60))})
+    for n in (100, 3000):
+        points = gp.screening_points(east, deposits, n_barren=n, buffer=500)
+        barren = np.column_stack([points["S"][1], points["E"][1]])[points["E"][0] == 0]
+        gaps = np.linalg.norm(barren[:, None] - drawn(20)[None], axis=2).min(axis=1)
+        assert gaps.min() > 5
+        assert len(np.unique(barren, axis=0)) == len(barren)
+    whole = np.stack(np.mgrid[:50, :60], axis=-1).reshape(-1, 2)
+    assert len(barren) == (np.linalg.norm(whole[:, None] - drawn(20)[None], axis=2).min(axis=1) > 5).sum()
+    with pytest.raises(InputError, match="buffer=1e"):
+        gp.screen(survey, deposits, buffer=1e9)
+
+
+def test_a_lazy_survey_gives_the_same_ranking():
+    survey, deposits = planted()
+    pd.testing.assert_frame_equal(gp.screen(survey.chunk({"y": 13, "x": 7}), deposits), gp.screen(survey, deposits))
+
+
+# -- the shifts ----------------------------------------------------------------------------------
+
+
+def test_p_by_shifts_is_the_share_of_shifts_that_do_as_well():
+    survey, deposits = planted(strength=0.7)
+    ranking = gp.screen(survey, deposits, n_barren=3000, draws=1, permutations=400, alpha=0.05)
+    assert ranking[["p_shift", "p_family"]].ge(1 / 401).all().all()
+    assert (ranking["p_family"] >= ranking["p_shift"]).all()
+    np.testing.assert_allclose(ranking[["p_shift", "p_family"]] * 401 % 1 % 1, 0, atol=1e-9)
+    more = gp.screen(survey, deposits, permutations=5000, rng=3)
+    np.testing.assert_allclose(more["p_shift"][ranking.index], ranking["p_shift"], atol=0.1)
+
+
+def test_structured_noise_passes_the_textbook_and_not_the_shifts():
+    # A pattern in one place on a slope: 25 points, but one fact.
+    slope = np.add(*np.mgrid[:50, :60]) + np.random.default_rng(0).normal(size=GRID.shape)
+    cluster = mines([(r, c) for r in range(5, 15, 2) for c in range(10, 20, 2)])
+    row = gp.screen(GRID.dataset({"Cu": slope}), cluster).loc["Cu"]
+    assert row["p"] < 1e-6
+    assert row["p_shift"] > 0.05
+    assert not row["selected"]
+
+
+def test_no_shifts_leave_no_p():
+    survey, deposits = planted()
+    ranking = gp.screen(survey, deposits, permutations=0, rule="holm")
+    assert ranking[["p_shift", "p_family"]].isna().all().all()
+    assert ranking["selected"].to_dict() == {"Cu": True, "F": True, "Zn": False}
+
+
+# -- samples -------------------------------------------------------------------------------------
+
+
+def sampled(spacing=100):
+    """Return samples on the cell centres of the planted survey, and the deposits."""
+    survey, deposits = planted()
+    x, y = np.meshgrid(GRID.x, GRID.y)
+    values = np.column_stack([survey[name].values.ravel() for name in survey])
+    return gp.Samples(np.column_stack([x.ravel(), y.ravel()]), values, list(survey), [""] * 3, GRID.crs), deposits
+
+
+def test_samples_on_the_cells_give_what_the_survey_gives():
+    samples, deposits = sampled()
+    own = gp.screen(samples, deposits, n_barren=3000, draws=1, reach=60)
+    survey = gp.screen(planted()[0], deposits, n_barren=3000, draws=1)
+    columns = ["auc", "se", "z_auc", "p", "contrast", "direction", "n_ore", "n_barren", "selected"]
+    pd.testing.assert_frame_equal(own[columns], survey[columns])
+
+
+def test_samples_in_degrees_are_measured_in_metres():
+    samples, deposits = sampled()
+    with pytest.warns(DataWarning, match=r"1 do not lie within 60 metres of a sample.*\(id 21\)"):
+        ranking = gp.screen(samples.to_crs(4326), pd.concat([deposits, mines([(-2, 0)])], ignore_index=True), reach=60)
+    assert (ranking["n_ore"] == 20).all()
+    assert ranking["selected"].to_dict() == {"Cu": True, "F": True, "Zn": False}
+
+
+def test_a_deposit_takes_the_nearest_sample_within_twice_the_spacing():
+    samples, deposits = sampled()
+    with pytest.warns(DataWarning, match="1 do not lie within 200 metres of a sample"):
+        gp.screen(samples, pd.concat([deposits, mines([(-3, 0)])], ignore_index=True))
+    away = pd.concat([deposits, mines([(-1, 0)])], ignore_index=True)
+    assert (gp.screen(samples, away)["n_ore"] == 21).all()
+
+
+# -- the machine ---------------------------------------------------------------------------------
+
+
+def test_the_way_of_the_paper_is_there_by_name():
+    survey, deposits = planted()
+    paper = {"statistic": "svm", "validation": "resubstitution", "rule": "gao2022", "draws": 1, "permutations": 0}
+    ranking = gp.screen(survey, deposits, **paper)
+    assert (ranking["n_barren"] == ranking["n_ore"]).all()
+    for _, row in ranking.iterrows():
+        k = (row["auc"] - 0.5) * 2 * row["n_ore"]
+        assert k == pytest.approx(round(k))  # hard labels on 20 and 20 points: steps of 1/40
+        assert [row["se"], row["z_auc"]] == pytest.approx(gp.z_auc(row["auc"], 20, 20))
+        assert row["selected"] == (row["z_auc"] >= 2.58)
+    honest = gp.screen(survey, deposits, statistic="svm", draws=1, permutations=0, rule="holm")
+    sens_and_spec = honest.loc["Cu", "auc"]
+    assert honest.loc["Cu", "se"] <= np.sqrt(sens_and_spec * (1 - sens_and_spec) / 40) + 1e-12
+    assert honest.loc["Cu", "auc_scores"] != honest.loc["Cu", "auc"]
+
+
+def test_a_machine_on_its_own_points_beats_chance_without_a_signal_and_not_on_others():
+    own, others = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        survey = GRID.dataset({"Cu": rng.normal(size=GRID.shape)})
+        common = {"statistic": "svm", "permutations": 0, "rule": "holm", "rng": seed, "draws": 4}
+        own.append(gp.screen(survey, mines(drawn(30, seed)), validation="resubstitution", **common)["auc"].iloc[0])
+        others.append(gp.screen(survey, mines(drawn(30, seed)), **common)["auc"].iloc[0])
+    assert np.mean(own) > 0.54
+    assert abs(np.mean(others) - 0.5) < 0.05
+
+
+def test_the_machine_is_fitted_anew_for_every_shift():
+    survey, deposits = planted(n=30)
+    common = {"statistic": "svm", "validation": "resubstitution", "draws": 1, "permutations": 60, "alpha": 0.05}
+    ranking = gp.screen(survey, deposits, **common)
+    assert ranking["selected"].to_dict() == {"Cu": True, "F": True, "Zn": False}
+    assert ranking.loc["Cu", "p_shift"] == pytest.approx(1 / 61)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"statistic": "svm", "alternative": "enriched"}, "takes either direction"),
+        ({"permutations": 50}, r"permutations=50: p cannot be less than 1/51.*pass permutations=999"),
+        ({"permutations": -1}, "permutations"),
+        ({"error": "binomial"}, "error='binomial'"),
+        ({"error": "delong", "rule": "gao2022"}, "leave error out"),
+        ({"draws": 0}, "draws"),
+        ({"buffer": -1}, "buffer"),
+        ({"pattern_area": 0}, "pattern_area"),
+        ({"validation": "random"}, "validation"),
+        ({"statistic": "auc"}, "statistic"),
+        ({"reach": 5}, "reach=5: is for samples"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        gp.screen(*planted(), **arguments)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -12,122 +12,230 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import norm
+from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
-from geoprospect.errors import DataWarning, InputError
-from geoprospect.grid import Grid
+from geoprospect._checks import check_choice, check_int, check_number, check_rng
+from geoprospect.errors import InputError
+from geoprospect.ground import (
+    Floats,
+    Ground,
+    Places,
+    background,
+    draw_barren,
+    ground_of,
+    ore_places,
+    place_with_data,
+    regions,
+)
 from geoprospect.metrics import rank_auc, z_auc
+from geoprospect.samples import Samples
+from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
+from geoprospect.significance import adjust_p, auc_standard_error, weights_of_evidence
+from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores
 
-# Fewer ore cells than this make no normal distribution.
-_FEW = 5
+Rule = Literal["shift", "holm", "bh", "gao2022"]
+RULES = ("shift", "holm", "bh", "gao2022")
 
 
 def screen(
-    survey: xr.Dataset,
+    survey: xr.Dataset | Samples,
     deposits: gpd.GeoDataFrame,
     alpha: float = 0.01,
     rng: int | np.random.Generator | None = 0,
     *,
-    rule: Literal["holm", "gao2022"] = "holm",
-    n_barren: int = 2000,
+    rule: Rule = "shift",
+    statistic: Literal["rank", "svm"] = "rank",
+    validation: Literal["spatial", "resubstitution"] = "spatial",
+    error: Literal["delong", "binomial", "hanley-mcneil"] | None = None,
+    alternative: Literal["two-sided", "enriched", "depleted"] = "two-sided",
+    n_barren: int | None = None,
+    draws: int = 10,
+    buffer: float = 0.0,
+    reach: float | None = None,
+    permutations: int = 1999,
+    pattern_area: float = 0.1,
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """Rank the bands by how well they tell deposits from random ground.
+    """Rank the elements by how well they tell deposits from barren ground, with a test that knows both have structure.
 
-    Each band is scored by the rank AUC of its values in the cells that hold a deposit against
-    those in random cells that hold none, with Hanley and McNeil's standard error [1]_ and
-    Z_AUC = (AUC - 0.5)/SE. This is a measure of scores; Gao et al. [2]_ use hard labels of a
-    support vector machine in the same formula.
-
-    Deposits lie in clusters and concentrations are alike nearby, so the points are not
-    independent and the p values are too small: read the order rather than the numbers.
+    Each element is scored by the AUC of its values at the deposits against those at barren places.
+    Deposits lie in clusters and concentrations are alike nearby, so the textbook p value, which takes
+    all points to be independent, is too small by far. The default selection therefore shifts the
+    pattern of the deposits at random over the ground, as a whole [1]_, and compares its scores there
+    with those where it lies; the greatest score over all elements of each shift corrects for their
+    number [2]_.
 
     Parameters
     ----------
-    survey : xarray.Dataset
-        Bands with dims (y, x); NaN where there are no data.
+    survey : xarray.Dataset or Samples
+        Bands with dims (y, x), NaN where there are no data: the places are cells. Or raw samples: the
+        places are samples, and a deposit is looked up at the nearest one.
     deposits : GeoDataFrame
-        Points; those that share a cell count once, those off the grid do not count.
+        Points; those that share a place count once, those off the ground do not count.
     alpha : float, default 0.01
         Level of the selection.
     rng : int, Generator or None, default 0
-        Draws the barren cells.
-    rule : {'holm', 'gao2022'}, default 'holm'
-        What selects: the two-sided p after Holm's correction over all bands [3]_, or, as in the
-        paper, an uncorrected Z_AUC of at least 2.58 (for alpha = 0.01) and only where ore is
-        enriched.
-    n_barren : int, default 2000
-        Number of barren cells to draw; all of them where there are fewer.
+        Draws barren places and shifts.
+    rule : {'shift', 'holm', 'bh', 'gao2022'}, default 'shift'
+        What selects: ``p_family`` (random shifts, family-wise), ``p_holm`` or ``p_bh`` (textbook p,
+        corrected), each at most `alpha`; or, as in Gao et al. [3]_, an uncorrected Z_AUC of at least
+        2.58 (for alpha = 0.01) after Hanley and McNeil, and only where ore is enriched.
+    statistic : {'rank', 'svm'}, default 'rank'
+        What the AUC is of: the concentrations themselves, or the hard labels of a support vector
+        machine on the one element, as in the paper.
+    validation : {'spatial', 'resubstitution'}, default 'spatial'
+        Where the machine is tested: in regions of the ground that it was not fitted on, or, as in the
+        paper, on the very points that it was fitted on, which is above 0.5 without any signal.
+    error : {'delong', 'binomial', 'hanley-mcneil'}, optional
+        Standard error in ``z_auc``. Default: DeLong's for scores, the binomial one for hard labels, and
+        Hanley and McNeil's for ``rule='gao2022'``.
+    alternative : {'two-sided', 'enriched', 'depleted'}, default 'two-sided'
+        What the tests look for. A machine takes either direction; its tests are for better than
+        chance.
+    n_barren : int, optional
+        Barren places in a draw; all where there are fewer. Default: 2,000, and for a machine as many
+        as there are ore places.
+    draws : int, default 10
+        Draws of barren places; ``auc`` is their mean, ``auc_sd`` their spread.
+    buffer : float, default 0
+        Barren places lie farther than this from every deposit, in units of the CRS.
+    reach : float, optional
+        With samples: deposits farther than this from every sample are left out. In units of the CRS,
+        metres for samples in degrees. Default: twice the median distance between neighbouring samples.
+    permutations : int, default 1999
+        Random shifts; 0 for none.
+    pattern_area : float, default 0.1
+        Share of the ground with the highest values (lowest where ore is depleted) that is the pattern
+        for the weights of evidence; fixed beforehand, because the best of many is not a fair one.
+    progress : bool, default False
+        Show a bar.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``element``, the highest abs(z_auc) first: ``auc`` (below 0.5 where ore is
-        depleted), ``se``, ``z_auc``, ``p`` (two-sided), ``p_holm``, ``direction``, ``n_ore``,
-        ``n_barren``, ``selected``. Bands that are constant or lack values at the deposits are not
-        scorable: NaN and not selected.
+        Indexed by ``element``, the clearest first:
+
+        - ``auc`` (below 0.5 where ore is depleted), ``auc_sd`` over the draws, for a machine also
+          ``auc_scores``, the AUC of its scores;
+        - ``se`` and ``z_auc`` = (auc - 0.5) / se; infinite for a perfect separation;
+        - ``z_null``: distance from 0.5 in standard errors of the null hypothesis (the Mann-Whitney
+          test), finite always; ``p`` from it; ``p_holm``, ``p_bh`` corrected for the number of
+          elements;
+        - ``p_shift`` = (b + 1)/(m + 1) from random shifts, ``p_family`` corrected;
+        - ``contrast``, ``contrast_studentised`` of the weights of evidence [4]_;
+        - ``direction`` ('enriched', 'depleted', 'not scorable'), ``n_ore``, ``n_barren``,
+          ``selected``.
+
+        Elements that are constant or lack values at the deposits are not scorable: NaN and not
+        selected.
 
     Raises
     ------
     InputError
-        When no deposit lies on the grid, or no ground is left for barren cells.
+        When no deposit lies on the ground, no ground is left for barren places, arguments
+        contradict each other, or the ground is too patchy to shift the deposits over.
+
+    Warns
+    -----
+    DataWarning
+        When deposits are left out, or there are fewer than five.
 
     References
     ----------
-    .. [1] Hanley, J. A. & McNeil, B. J. (1982). https://doi.org/10.1148/radiology.143.1.7063747
-    .. [2] Gao, L. et al. (2022). https://doi.org/10.3390/app122211433
-    .. [3] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
-       Journal of Statistics 6, 65-70. https://www.jstor.org/stable/4615733
+    .. [1] Mrkvička, T., Dvořák, J., González, J. A. & Mateu, J. (2021). Revisiting the random shift
+       approach for testing in spatial statistics. Spatial Statistics 42, 100430.
+       https://doi.org/10.1016/j.spasta.2020.100430
+    .. [2] Westfall, P. H. & Young, S. S. (1993). Resampling-based multiple testing. Wiley.
+    .. [3] Gao, L. et al. (2022). https://doi.org/10.3390/app122211433
+    .. [4] Bonham-Carter, G. F. (1994). Geographic information systems for geoscientists. Pergamon.
 
     Examples
     --------
-    >>> import geopandas as gpd
-    >>> import numpy as np
-    >>> from affine import Affine
     >>> import geoprospect as gp
-    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 2000), (20, 20))
-    >>> east = np.tile(np.arange(20.0), (20, 1))
-    >>> survey = grid.dataset({"Cu": east, "F": east.T})
-    >>> places = gpd.points_from_xy([1850, 1950, 1950, 1850, 1750], [150, 950, 1850, 450, 1450])
-    >>> mines = gpd.GeoDataFrame(geometry=places, crs=32649)
-    >>> gp.screen(survey, mines)[["auc", "direction", "selected"]].round(2)
-              auc direction  selected
+    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
+    >>> ranking = gp.screen(area.samples, area.deposits, alpha=0.05)
+    >>> ranking[["auc", "p_family", "selected"]].round(3).head(3)
+               auc  p_family  selected
     element
-    Cu       0.94  enriched      True
-    F        0.52  enriched     False
+    Ag       0.865     0.002      True
+    Cu       0.818     0.004      True
+    Au       0.801     0.002      True
     """
     alpha = check_number("alpha", alpha, above=0, maximum=1)
-    check_choice("rule", rule, ("holm", "gao2022"))
-    points = screening_points(survey, deposits, rng, n_barren=n_barren)
-    rows = [(name, *_score(*labelled)) for name, labelled in points.items()]
-    columns = ["element", "auc", "se", "z_auc", "p", "direction", "n_ore", "n_barren"]
-    ranking = pd.DataFrame(rows, columns=columns).set_index("element")
-    ranking.insert(4, "p_holm", _holm(ranking["p"].to_numpy()))
-    if rule == "holm":
-        ranking["selected"] = ranking["p_holm"] <= alpha
-    else:
+    check_choice("rule", rule, RULES)
+    check_choice("statistic", statistic, ("rank", "svm"))
+    check_choice("validation", validation, ("spatial", "resubstitution"))
+    check_choice("alternative", alternative, ("two-sided", "enriched", "depleted"))
+    errors = _check_error(error, statistic, rule)
+    draws, m = check_int("draws", draws), check_int("permutations", permutations, 0)
+    area = check_number("pattern_area", pattern_area, above=0, maximum=1)
+    if statistic == "svm" and alternative != "two-sided":
+        raise InputError(
+            f"alternative={alternative!r}: a support vector machine takes either direction; leave it out, or pass "
+            "statistic='rank'"
+        )
+    if rule == "shift" and 1 / (m + 1) > alpha:
+        raise InputError(
+            f"permutations={m}: p cannot be less than 1/{m + 1}, so nothing can be selected at alpha={alpha:g}; "
+            f"pass permutations={math.ceil(10 / alpha) - 1} or more, or another rule"
+        )
+    generator = check_rng(rng)
+    ground = ground_of(survey, reach)
+    points = ground.points_of(deposits)
+    ore = ore_places(ground, points, deposits)
+    wanted = check_int("n_barren", n_barren) if n_barren is not None else 2000 if statistic == "rank" else ore.size
+    barren = draw_barren(ground, ore, points, wanted, draws, check_number("buffer", buffer, minimum=0), generator)
+    standing, whole = background(ground, generator)
+    region = regions(ground, standing, generator) if statistic == "svm" and validation == "spatial" else None
+    ranking = _scores(ground, ore, barren, statistic, errors, region)
+    scorable = ranking["auc"].notna().to_numpy()
+    ranking["p"] = _normal_p(ranking["z_null"].to_numpy(), "enriched" if statistic == "svm" else alternative)
+    ranking["p_holm"], ranking["p_bh"] = (adjust_p(ranking["p"].to_numpy(), how) for how in ("holm", "bh"))
+    ranking["p_shift"] = ranking["p_family"] = np.nan
+    if m and scorable.any():
+        at = ground.place_of(points)
+        once = points[np.flatnonzero(at >= 0)[np.unique(at[at >= 0], return_index=True)[1]]]
+        places = shifted_places(once, ground.extent, place_with_data(ground), m, generator)
+        if statistic == "rank":
+            means, counts = _mean_ranks(ground, places, whole)
+        else:
+            means, counts = _machine_aucs(ground, places, barren[0], region, progress)
+        scores = standardised(means[:, scorable], counts[:, scorable])
+        sides = "enriched" if statistic == "svm" else alternative
+        ranking.loc[scorable, "p_shift"] = p_values(scores, sides)
+        ranking.loc[scorable, "p_family"] = family_wise(scores, sides)
+    ranking = ranking.join(_contrasts(ground, ore, whole, ranking["direction"], area))
+    if rule == "gao2022":
         ranking["selected"] = ranking["z_auc"] >= round(float(norm.isf(alpha / 2)), 2)
-    return ranking.sort_values("z_auc", key=lambda z: -z.abs(), kind="stable", na_position="last")
+    else:
+        ranking["selected"] = ranking[{"shift": "p_family", "holm": "p_holm", "bh": "p_bh"}[rule]] <= alpha
+    order = ["auc", "auc_sd", *(["auc_scores"] if statistic == "svm" else []), "se", "z_auc", "z_null", "p", "p_holm",
+             "p_bh", "p_shift", "p_family", "contrast", "contrast_studentised", "direction", "n_ore", "n_barren",
+             "selected"]  # fmt: skip
+    return ranking[order].sort_values("z_null", key=lambda z: -z.abs(), kind="stable", na_position="last")
 
 
 def screening_points(
-    survey: xr.Dataset,
+    survey: xr.Dataset | Samples,
     deposits: gpd.GeoDataFrame,
     rng: int | np.random.Generator | None = 0,
     *,
     n_barren: int = 2000,
+    buffer: float = 0.0,
+    reach: float | None = None,
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Return what `screen` scores: for every band the labels and values of its ore and barren cells.
+    """Return what `screen` scores in its first draw: for every band the labels and values of ore and barren places.
 
     Parameters
     ----------
-    survey, deposits, rng, n_barren
-        As in `screen`; the same `rng` gives the same cells.
+    survey, deposits, rng, n_barren, buffer, reach
+        As in `screen`; the same arguments give the same places.
 
     Returns
     -------
     dict of str to (labels, values)
-        Arrays of shape (n,): 1 for cells that hold a deposit, 0 for barren ones, and the values of the
-        band there; cells without data are left out.
+        Arrays of shape (n,): 1 for places that hold a deposit, 0 for barren ones, and the values of the
+        band there; places without data are left out.
 
     Raises
     ------
@@ -140,83 +248,172 @@ def screening_points(
     >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
     >>> survey = gp.interpolate(area.samples, area.grid)
     >>> labels, values = gp.screening_points(survey, area.deposits, n_barren=500)["Cu"]
-    >>> round(gp.rank_auc(labels, values), 3) == gp.screen(survey, area.deposits, n_barren=500).auc["Cu"].round(3)
+    >>> ranking = gp.screen(survey, area.deposits, n_barren=500, draws=1)
+    >>> round(gp.rank_auc(labels, values), 3) == ranking.auc["Cu"].round(3)
     np.True_
     """
-    generator, grid = check_rng(rng), Grid.of(survey)
-    names = [str(name) for name, band in survey.data_vars.items() if set(band.dims) == {"y", "x"}]
-    if not names:
-        raise InputError("survey: has no band with dims (y, x)")
-    ore = ore_cells(grid, deposits)
-    barren = _draw_barren(survey, names, ore, check_int("n_barren", n_barren), generator)
-    if ore.size < _FEW:
-        warnings.warn(
-            f"deposits: only {ore.size} cells hold one; standard errors and p values mean little below {_FEW}",
-            DataWarning,
-            stacklevel=3,
-        )
-    cells = np.concatenate([ore, barren])
-    labels = np.repeat([1, 0], [ore.size, barren.size])
-    points = {}
-    for name in names:
-        values = survey[name].transpose("y", "x").to_numpy().ravel()[cells].astype(np.float64)
-        present = np.isfinite(values)
-        points[name] = (labels[present], values[present])
-    return points
+    generator, ground = check_rng(rng), ground_of(survey, reach)
+    points = ground.points_of(deposits)
+    ore = ore_places(ground, points, deposits)
+    near = check_number("buffer", buffer, minimum=0)
+    (barren,) = draw_barren(ground, ore, points, check_int("n_barren", n_barren), 1, near, generator)
+    return _labelled(ground, ore, barren)
 
 
-def ore_cells(grid: Grid, deposits: gpd.GeoDataFrame) -> NDArray[np.int64]:
-    """Return the flat indices, ascending, of the cells that hold a deposit."""
-    x, y = grid.points(deposits.geometry)
-    inside = grid.contains(x, y)
-    if not inside.any():
+def _check_error(error: Any, statistic: str, rule: str) -> Any:
+    own = "delong" if statistic == "rank" else "binomial"
+    if error is None:
+        return "hanley-mcneil" if rule == "gao2022" else own
+    check_choice("error", error, (own, "hanley-mcneil"))
+    if rule == "gao2022" and error != "hanley-mcneil":
         raise InputError(
-            f"deposits: none of the {len(deposits)} lies on the grid {grid.bounds} in {grid.crs.name!r}; "
-            "are both CRS right?"
+            f"error={error!r}, rule='gao2022': the paper's threshold is for Hanley and McNeil's error; leave error out"
         )
-    if not inside.all():
-        ids = deposits["id"].to_numpy() if "id" in deposits.columns else np.arange(1, len(deposits) + 1)
-        warnings.warn(
-            f"deposits: {int((~inside).sum())} lie off the grid and are left out (id {first_rows(ids[~inside])})",
-            DataWarning,
-            stacklevel=4,
-        )
-    row, col = grid.rowcol(x[inside], y[inside])
-    cells: NDArray[np.int64] = np.unique(row * grid.shape[1] + col)
-    return cells
+    return error
 
 
-def _draw_barren(
-    survey: xr.Dataset, names: list[str], ore: NDArray[np.int64], n: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw cells without a deposit that have data in some band."""
-    ground = np.zeros(survey.sizes["y"] * survey.sizes["x"], dtype=bool)
-    for name in names:
-        ground |= np.isfinite(survey[name].transpose("y", "x").to_numpy()).ravel()
-    ground[ore] = False
-    free = np.flatnonzero(ground)
-    if not free.size:
-        raise InputError("survey: no cell with data lies outside of the deposits, so there is no barren ground")
-    drawn: NDArray[np.int64] = free if free.size <= n else np.sort(rng.choice(free, n, replace=False))
-    return drawn
+# -- the scores ----------------------------------------------------------------------------------
 
 
-def _score(labels: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[float, float, float, float, str, int, int]:
-    """Return auc, se, z, two-sided p, direction and the two counts of one band."""
+def _labelled(ground: Ground, ore: Places, barren: Places) -> dict[str, tuple[NDArray[np.int64], Floats]]:
+    labels, values = np.repeat([1, 0], [ore.size, barren.size]), ground.values(np.concatenate([ore, barren]))
+    present = np.isfinite(values)
+    return {name: (labels[present[:, band]], values[present[:, band], band]) for band, name in enumerate(ground.names)}
+
+
+def _scores(
+    ground: Ground, ore: Places, barren: list[Places], statistic: str, error: Any,
+    region: Callable[[Places], Places] | None,
+) -> pd.DataFrame:  # fmt: skip
+    """Return auc, its spread over the draws, errors, direction and counts of every band."""
+    per_draw: dict[str, list[dict[str, float]]] = {name: [] for name in ground.names}
+    for some in barren:
+        values = ground.values(np.concatenate([ore, some]))
+        labels = np.repeat([1, 0], [ore.size, some.size])
+        of = None if region is None else region(np.concatenate([ore, some]))
+        for band, name in enumerate(ground.names):
+            there = np.isfinite(values[:, band])
+            inside = None if of is None else of[there]
+            per_draw[name].append(_score(labels[there], values[there, band], statistic, error, inside))
+    rows = []
+    for name, scores in per_draw.items():
+        table = pd.DataFrame(scores)
+        mean = table.mean()
+        n_ore, n_barren = int(table["n_ore"].iloc[0]), int(table["n_barren"].iloc[0])
+        auc = mean["auc"] if table["auc"].notna().all() else math.nan
+        if math.isnan(auc):
+            rows.append({"element": name, "n_ore": n_ore, "n_barren": n_barren, "direction": "not scorable"})
+            continue
+        se = z_auc(auc, n_ore, n_barren)[0] if error == "hanley-mcneil" else mean["se"]
+        rows.append({
+            "element": name, "auc": auc, "auc_sd": table["auc"].std() if len(table) > 1 else math.nan,
+            "auc_scores": mean["auc_scores"], "se": se, "z_auc": _ratio(auc - 0.5, se),
+            "z_null": _ratio(auc - 0.5, mean["se_null"]), "n_ore": n_ore, "n_barren": n_barren,
+            "direction": "enriched" if mean["rank_auc"] >= 0.5 else "depleted",
+        })  # fmt: skip
+    columns = ["element", "auc", "auc_sd", "auc_scores", "se", "z_auc", "z_null", "direction", "n_ore", "n_barren"]
+    return pd.DataFrame(rows, columns=columns).set_index("element")
+
+
+def _score(
+    labels: NDArray[np.int64], values: Floats, statistic: str, error: Any, region: Places | None
+) -> dict[str, float]:
     n_ore = int(labels.sum())
-    n_barren = labels.size - n_ore
-    if not n_ore or not n_barren or values.min() == values.max():
-        return math.nan, math.nan, math.nan, math.nan, "not scorable", n_ore, n_barren
-    auc = rank_auc(labels, values)
-    se, z = z_auc(auc, n_ore, n_barren)
-    return auc, se, z, float(2 * norm.sf(abs(z))), "enriched" if auc >= 0.5 else "depleted", n_ore, n_barren
+    counts: dict[str, float] = {"n_ore": n_ore, "n_barren": labels.size - n_ore}
+    if not n_ore or n_ore == labels.size or values.min() == values.max():
+        return {**counts, "auc": math.nan, "auc_scores": math.nan, "se": math.nan, "se_null": math.nan,
+                "rank_auc": math.nan}  # fmt: skip
+    rank = rank_auc(labels, values)
+    if statistic == "rank":
+        auc, of_scores, told = rank, math.nan, values
+    else:
+        scores = svm_scores(labels, values, region)
+        known = ~np.isnan(scores)
+        auc, of_scores = auc_of_labels(labels, scores), auc_of_scores(labels, scores, region)
+        labels, told = labels[known], (scores[known] > 0).astype(np.float64)
+    return {
+        **counts, "auc": auc, "auc_scores": of_scores, "rank_auc": rank,
+        "se": math.nan if error == "hanley-mcneil" else auc_standard_error(labels, told, error),
+        "se_null": auc_standard_error(labels, told, "null"),
+    }  # fmt: skip
 
 
-def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p values corrected for their number; NaN stays and does not count."""
-    order = np.argsort(p)  # NaN last
-    m = int(np.isfinite(p).sum())
-    corrected = np.full(p.shape, np.nan)
-    stepped = p[order[:m]] * (m - np.arange(m))
-    corrected[order[:m]] = np.minimum(np.maximum.accumulate(stepped), 1)
-    return corrected
+def _ratio(part: float, whole: float) -> float:
+    """Return part / whole; 0 for 0 / 0, infinite for a part of nothing."""
+    if whole > 0 or math.isnan(whole):
+        return part / whole
+    return math.copysign(math.inf, part) if part else 0.0
+
+
+def _normal_p(z: Floats, alternative: str) -> Floats:
+    if alternative == "two-sided":
+        return np.asarray(2 * norm.sf(np.abs(z)))
+    return np.asarray(norm.sf(z if alternative == "enriched" else -z))
+
+
+# -- the shifts ----------------------------------------------------------------------------------
+
+
+def _mean_ranks(ground: Ground, places: Places, whole: Floats) -> tuple[Floats, Places]:
+    """Return the mean rank among all the ground, 0 to 1, of each pattern in each band, and the points it is of.
+
+    This is the AUC against the whole ground instead of the barren places, in the same order, so that the
+    deposits where they lie are compared with the same as those that were shifted.
+    """
+    used, back = np.unique(places, return_inverse=True)
+    values = np.full((used.size, len(ground.names)), np.nan)
+    values[used >= 0] = ground.values(used[used >= 0])
+    means, counts = (
+        np.zeros((len(places), len(ground.names))),
+        np.zeros((len(places), len(ground.names)), dtype=np.int64),
+    )
+    for band in range(len(ground.names)):
+        known = np.sort(whole[np.isfinite(whole[:, band]), band])
+        if not known.size:
+            continue
+        rank = (np.searchsorted(known, values[:, band]) + np.searchsorted(known, values[:, band], "right")) / 2
+        there = np.isfinite(values[:, band])
+        rank, present = np.where(there, rank / known.size, 0.0), there[back].reshape(places.shape)
+        counts[:, band] = present.sum(axis=1)
+        means[:, band] = rank[back].reshape(places.shape).sum(axis=1) / np.maximum(counts[:, band], 1)
+    return means, counts
+
+
+def _machine_aucs(
+    ground: Ground, places: Places, barren: Places, region: Callable[[Places], Places] | None, progress: bool
+) -> tuple[Floats, Places]:
+    """Return the AUC of labels of a machine fitted anew for each pattern and band, and the ore places it had."""
+    means = np.full((len(places), len(ground.names)), 0.5)
+    counts = np.zeros(means.shape, dtype=np.int64)
+    barren_values = ground.values(barren)
+    barren_regions = None if region is None else region(barren)
+    for row, pattern in enumerate(tqdm(places, desc="shifts", disable=not progress)):
+        ore = pattern[pattern >= 0]
+        values = np.concatenate([ground.values(ore), barren_values])
+        labels = np.repeat([1, 0], [ore.size, barren.size])
+        of = None if region is None else np.concatenate([region(ore), barren_regions])
+        for band in range(len(ground.names)):
+            there = np.isfinite(values[:, band])
+            counts[row, band] = int(labels[there].sum())
+            scores = svm_scores(labels[there], values[there, band], None if of is None else of[there])
+            auc = auc_of_labels(labels[there], scores)
+            means[row, band] = 0.5 if math.isnan(auc) else auc
+    return means, counts
+
+
+def _contrasts(ground: Ground, ore: Places, whole: Floats, direction: pd.Series, area: float) -> pd.DataFrame:
+    """Return the contrast of weights of evidence of every band, and its studentised value."""
+    values, rows = ground.values(ore), []
+    for band, name in enumerate(ground.names):
+        known = whole[np.isfinite(whole[:, band]), band]
+        at_ore = values[np.isfinite(values[:, band]), band]
+        if direction[name] == "not scorable":
+            rows.append((math.nan, math.nan))
+            continue
+        sign = 1.0 if direction[name] == "enriched" else -1.0
+        limit = np.quantile(sign * known, 1 - area)
+        share = float((sign * known >= limit).mean())
+        n = round(ground.with_data.sum() * known.size / len(whole))
+        weights = weights_of_evidence(int((sign * at_ore >= limit).sum()), at_ore.size, round(share * n), n)
+        rows.append((float(weights.contrast), float(weights.studentised)))
+    return pd.DataFrame(rows, columns=["contrast", "contrast_studentised"], index=direction.index)

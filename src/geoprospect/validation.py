@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -19,6 +19,7 @@ from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.folds import Fold, clusters, compact_regions, nearest, separated
 from geoprospect.inference import predict_windows
 from geoprospect.metrics import Evaluation, rank_auc
+from geoprospect.screening import Rule
 from geoprospect.screening import screen as screen_bands
 from geoprospect.training import train
 from geoprospect.windows import Windows
@@ -170,7 +171,7 @@ def cross_validate(
     rng: int | np.random.Generator | None = None,
     *,
     buffer: float = 0.0,
-    screen: Literal["holm", "gao2022"] | None = None,
+    screen: Rule | Mapping[str, Any] | None = None,
     alpha: float = 0.01,
     device: str = "auto",
     **training: Any,
@@ -196,9 +197,10 @@ def cross_validate(
         Draws for training, baselines and bootstrap.
     buffer : float, default 0
         As in `spatial_folds`.
-    screen : {'holm', 'gao2022'}, optional
-        Select bands in each fold by this rule of `screen`, with the deposits and the ground of the
-        training only; where none passes, all are kept. Default: use all bands of `survey`.
+    screen : {'shift', 'holm', 'bh', 'gao2022'} or mapping, optional
+        Select bands in each fold by this rule of `screen`, or with these arguments of it, from the
+        deposits and the ground of the training only; where none passes, all are kept. Default: use all
+        bands of `survey`.
     alpha : float, default 0.01
         Level of the screening.
     device : str, default 'auto'
@@ -281,7 +283,7 @@ def _width(windows: Windows) -> float:
 
 
 def _screened(
-    survey: xr.Dataset, fit: Windows, test: Windows, rule: Literal["holm", "gao2022"], alpha: float, seed: int
+    survey: xr.Dataset, fit: Windows, test: Windows, how: Rule | Mapping[str, Any], alpha: float, seed: int
 ) -> xr.Dataset:
     """Return the bands that pass with the deposits and the ground of the training only."""
     closed = np.zeros(fit.grid.shape, dtype=bool)
@@ -289,8 +291,9 @@ def _screened(
         closed[row : row + test.size, col : col + test.size] = True
     known = np.unique(fit.deposits[fit.deposits >= 0])
     points = gpd.GeoDataFrame(geometry=gpd.points_from_xy(*fit.deposit_points[known].T), crs=fit.grid.crs)
+    settings: Mapping[str, Any] = how if isinstance(how, Mapping) else {"rule": how}
     # All deposits but those of the training are hidden with the ground of the test.
-    ranking = screen_bands(survey.where(xr.DataArray(~closed, dims=("y", "x"))), points, alpha, seed, rule=rule)
+    ranking = screen_bands(survey.where(xr.DataArray(~closed, dims=("y", "x"))), points, alpha, seed, **settings)
     chosen = list(ranking.index[ranking["selected"]])
     if not chosen:
         log.info("no band passes the screening in this fold; all are kept")
