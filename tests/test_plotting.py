@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import geopandas as gpd
 import matplotlib as mpl
@@ -11,7 +10,6 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import shapely
 import xarray as xr
@@ -20,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, to_hex
 
 import geoprospect as gp
-from geoprospect import plotting
+from geoprospect import panels, plotting
 from geoprospect.errors import CRSError, InputError, NameNotFoundError
 
 GRID = gp.Grid("EPSG:32649", Affine(1000, 0, 400_000, 0, -1000, 2_450_000), (20, 30))
@@ -144,9 +142,6 @@ def test_names_with_dollars_and_underscores_are_shown_as_they_are():
     name = "_a$b_{$"
     ax = drawn(plotting.element_map(GRID.dataset({name: np.eye(20, 30)}, {name: {"units": "$"}}), name))
     assert colourbar_label(ax) == r" _a\$b_{\$ (\$)"
-    ax = drawn(plotting.roc_panel({name: ([0, 1], [0, 1]), "_": ([0, 1], [1, 0])}))
-    assert len(labels_of(ax)) == 3
-    drawn(plotting.z_auc_bars(pd.DataFrame({"z_auc": [1.0], "selected": [True]}, index=[name])))
 
 
 def test_colours_span_the_robust_range():
@@ -264,91 +259,11 @@ def test_folds_are_told_apart_by_colour():
     drawn(plotting.folds_map(Windows(), [([], [0])] * 12))
 
 
-def test_roc_curves_are_ranked_by_their_area_beside_the_diagonal():
-    truth = [0, 0, 1, 1]
-    ax = drawn(plotting.roc_panel({"Pb": (truth, [4, 3, 2, 1]), "Cu": (np.array(truth, bool), [1, 2, 3, 4])}))
-    assert labels_of(ax) == ["1.000  Cu", "0.000  Pb", "0.500  chance"]
-    np.testing.assert_array_equal(ax.lines[-1].get_xydata(), [[0, 0], [1, 1]])
-    assert (ax.lines[1].get_xdata()[0], ax.lines[1].get_ydata()[-1]) == (0, 1)
-    assert ax.get_aspect() == 1
-
-
-def test_many_roc_curves_differ_in_colour_or_dash():
-    ax = plotting.roc_panel({str(i): ([0, 1], [0, 1]) for i in range(16)})
-    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines[:-1]}) == 16
-
-
-def ranking(*z: float) -> pd.DataFrame:
-    names = ["Zn", "Ag", "Cu", "Pb"][: len(z)]
-    return pd.DataFrame({"auc": 0.6, "z_auc": z, "selected": np.array(z) > 3}, index=pd.Index(names, name="element"))
-
-
-def test_bars_are_sorted_and_the_selected_stand_out():
-    ax = drawn(plotting.z_auc_bars(ranking(1.2, 5.2, 3.7)))
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Ag", "Cu", "Zn"]
-    assert [bar.get_width() for bar in ax.patches] == [5.2, 3.7, 1.2]
-    colours = [to_hex(bar.get_facecolor()) for bar in ax.patches]
-    assert colours[0] == colours[1] != colours[2]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first bar is on top
-    dashed = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
-    assert dashed == [2.58]
-    assert labels_of(ax) == ["selected", "not selected", "threshold 2.58"]
-
-
-def test_a_negative_z_has_a_threshold_of_its_own():
-    ax = drawn(plotting.z_auc_bars(ranking(1.2, -5.2, 3.7, np.nan), threshold=2))
-    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [2, -2]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Cu", "Zn", "Ag", "Pb"]
-    assert [text.get_text() for text in ax.texts] == ["3.70", "1.20", "−5.20", "n/a"]
-
-
-def history(models: int = 2, epochs: int = 5) -> pd.DataFrame:
-    rows = [(m, e, 0.5 / e, 1 - 0.3 / e, 0.01) for m in range(models) for e in range(1, epochs + 1)]
-    return pd.DataFrame(rows, columns=["model", "epoch", "loss", "accuracy", "learning_rate"])
-
-
-def test_training_has_a_line_per_model_for_loss_and_for_accuracy():
-    ax = drawn(plotting.training_curves(history().sample(frac=1, random_state=0)))
-    twin = next(other for other in ax.figure.axes if other is not ax)
-    assert (len(ax.lines), len(twin.lines)) == (2, 2)
-    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4, 5])
-    np.testing.assert_allclose(twin.lines[1].get_ydata(), 1 - 0.3 / np.arange(1, 6))
-    assert ax.get_yscale() == "log"
-    assert twin.get_ylim()[0] <= 0.7
-    assert labels_of(ax) == ["model 0", "model 1"]
-    assert "loss" in ax.get_ylabel()
-    assert "accuracy" in twin.get_ylabel()
-
-
-def test_training_with_a_loss_of_zero_a_single_epoch_or_many_models_is_drawn():
-    assert drawn(plotting.training_curves(history().assign(loss=0.0))).get_yscale() == "linear"
-    assert drawn(plotting.training_curves(history(1, 1))).lines[0].get_marker() == "o"
-    assert len(drawn(plotting.training_curves(history(12, 2).assign(accuracy=np.nan))).lines) == 12
-
-
-def test_a_confusion_matrix_has_true_classes_in_rows():
-    ax = drawn(plotting.confusion_matrix(SimpleNamespace(tp=16, fp=7, fn=13, tn=108)))
-    texts = {text.get_position(): text.get_text() for text in ax.texts}
-    assert texts == {(0, 0): "16\n55.2 %", (1, 0): "13\n44.8 %", (0, 1): "7\n6.1 %", (1, 1): "108\n93.9 %"}
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["ore", "barren"]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # ore on top
-
-
-def test_a_class_that_does_not_occur_has_no_percentage():
-    ax = plotting.confusion_matrix(SimpleNamespace(tp=0, fp=0, fn=0, tn=5))
-    assert [text.get_text() for text in ax.texts][:2] == ["0\n–", "0\n–"]
-
-
 FIGURES = {
     "element_map": lambda **ax: plotting.element_map(survey(), "Cu", deposits=deposits(), **ax),
     "probability_map": lambda **ax: plotting.probability_map(probability(), cells=GRID.cells(2, 2), **ax),
     "windows_overlay": lambda **ax: plotting.windows_overlay(Windows(), survey(), **ax),
     "folds_map": lambda **ax: plotting.folds_map(Windows(), [([], [0, 1, 2])], **ax),
-    "roc_panel": lambda **ax: plotting.roc_panel({"Cu": ([0, 1], [0, 1])}, **ax),
-    "z_auc_bars": lambda **ax: plotting.z_auc_bars(ranking(1, 2, 4), **ax),
-    "training_curves": lambda **ax: plotting.training_curves(history(), **ax),
-    "confusion_matrix": lambda **ax: plotting.confusion_matrix(SimpleNamespace(tp=1, fp=2, fn=3, tn=4), **ax),
 }
 
 
@@ -426,27 +341,6 @@ WRONG = {
     "a mask for indices": (
         lambda: plotting.folds_map(Windows(), [([0], [True, False, True])]), InputError, "type bool, needs whole"
     ),
-    "no curve": (lambda: plotting.roc_panel({}), InputError, "curves: is empty"),
-    "one class": (lambda: plotting.roc_panel({"Cu": ([1, 1], [0, 1])}), InputError, "needs both 0"),
-    "labels that are no labels": (lambda: plotting.roc_panel({"Cu": ([0, 2], [0, 1])}), InputError, "needs both 0"),
-    "too few scores": (lambda: plotting.roc_panel({"Cu": ([0, 1], [1])}), InputError, "scores \\(1,\\)"),
-    "a NaN score": (lambda: plotting.roc_panel({"Cu": ([0, 1], [1, np.nan])}), InputError, "1 scores are not finite"),
-    "a missing column": (
-        lambda: plotting.z_auc_bars(ranking(1, 2).drop(columns="z_auc")), NameNotFoundError, "no column 'z_auc'"
-    ),
-    "an empty ranking": (lambda: plotting.z_auc_bars(ranking()), InputError, "ranking: is empty"),
-    "a threshold below zero": (lambda: plotting.z_auc_bars(ranking(1, 2), threshold=-1), InputError, "more than 0"),
-    "a choice that is none": (
-        lambda: plotting.z_auc_bars(ranking(1, 2).assign(selected="yes")), InputError, "needs True and False"
-    ),
-    "a history without loss": (
-        lambda: plotting.training_curves(history().drop(columns="loss")), NameNotFoundError, "no column 'loss'"
-    ),
-    "an empty history": (lambda: plotting.training_curves(history(0)), InputError, "was anything trained"),
-    "half a hit": (
-        lambda: plotting.confusion_matrix(SimpleNamespace(tp=0.5, fp=0, fn=0, tn=0)), InputError, r"evaluation.tp=0.5"
-    ),
-    "no count": (lambda: plotting.confusion_matrix(SimpleNamespace(tp=1)), InputError, "evaluation.fn=None"),
 }  # fmt: skip
 
 
@@ -469,3 +363,10 @@ def test_a_map_with_cells_shows_all_of_them_and_says_where_it_has_no_value():
     assert tuple(ax.images[0].get_extent()) == (left, right, bottom, top)
     assert "no data, or no window fits" in labels_of(ax)
     plt.close(ax.figure)
+
+
+def test_the_statistical_figures_are_found_beside_the_maps():
+    own = [name for name, one in vars(panels).items() if getattr(one, "__module__", "") == panels.__name__]
+    public = {name for name in own if callable(getattr(panels, name)) and not name.startswith("_")}
+    assert len(public) == 8
+    assert all(getattr(plotting, name) is getattr(panels, name) for name in public)

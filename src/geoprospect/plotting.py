@@ -1,4 +1,4 @@
-"""Figures: maps with north up, and the panels that go with them.
+"""Maps with north up; the statistical figures of `panels` are here under the same name.
 
 Every function draws into the `ax` that it is given, or makes a figure of its own, and returns
 the `Axes`. Nothing is computed here that another module has computed already.
@@ -7,14 +7,13 @@ the `Axes`. Nothing is computed here that another module has computed already.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import geopandas as gpd
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -22,16 +21,13 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from geoprospect._checks import check_int, check_names, check_number, check_output_file
+from geoprospect._checks import check_int, check_names, check_output_file
 from geoprospect.errors import CRSError, InputError
 from geoprospect.grid import Grid, HasGeometry
 from geoprospect.maps import (
     BARREN,
-    COLOURS,
-    GREY,
     ORE,
     band_label,
     cell_values,
@@ -45,15 +41,18 @@ from geoprospect.maps import (
     draw_samples,
     finish_map,
     frame_of,
-    legend_below,
-    log_ticks,
-    new_axes,
     new_map,
-    plain_text,
     rings,
 )
+from geoprospect.panels import censoring_bars as censoring_bars
+from geoprospect.panels import confusion_matrix as confusion_matrix
+from geoprospect.panels import correlation_matrix as correlation_matrix
+from geoprospect.panels import ecdf_panel as ecdf_panel
+from geoprospect.panels import log_ratio_biplot as log_ratio_biplot
+from geoprospect.panels import roc_panel as roc_panel
+from geoprospect.panels import training_curves as training_curves
+from geoprospect.panels import z_auc_bars as z_auc_bars
 
-_STYLES = ("-", "--", ":", "-.")
 # Beneath outlines in colour.
 _PALE = LinearSegmentedColormap.from_list("pale", ["white", "0.5"])
 
@@ -69,17 +68,6 @@ class HasFootprints(Protocol):
     def footprints(self) -> gpd.GeoDataFrame:
         """Return one rectangle per window, with its ``label``."""
         ...
-
-
-class _HasCounts(Protocol):
-    @property
-    def tp(self) -> int: ...
-    @property
-    def fp(self) -> int: ...
-    @property
-    def fn(self) -> int: ...
-    @property
-    def tn(self) -> int: ...
 
 
 def element_map(
@@ -291,214 +279,6 @@ def folds_map(windows: HasFootprints, folds: Sequence[tuple[ArrayLike, ArrayLike
     return finish_map(ax, windows.grid, handles)
 
 
-def roc_panel(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, ax: Axes | None = None) -> Axes:
-    """Draw receiver operating characteristics with the area under each, best first in the legend.
-
-    Parameters
-    ----------
-    curves : mapping of str to (labels, scores)
-        Per name the labels (1 ore, 0 barren) and the scores, both of shape (n_samples,);
-        higher scores mean ore.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; default a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    InputError
-        When there is no curve, or labels and scores differ in length, are not finite, or do not
-        hold both classes.
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> ax = gp.plotting.roc_panel({"Cu": ([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.8])})
-    >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['0.750  Cu', '0.500  chance']
-    """
-    from sklearn.metrics import auc, roc_curve
-
-    if not curves:
-        raise InputError("curves: is empty, needs at least one name with its labels and scores")
-    checked = {name: _labels_and_scores(name, *pair) for name, pair in curves.items()}
-    ax = new_axes(ax, (5.9, 4.6))
-    lines: list[tuple[float, Line2D]] = []
-    for number, (name, (labels, scores)) in enumerate(checked.items()):
-        false_rate, true_rate, _ = roc_curve(labels, scores, drop_intermediate=True)
-        area = float(auc(false_rate, true_rate))
-        style = _STYLES[number // len(COLOURS) % len(_STYLES)]
-        (line,) = ax.plot(false_rate, true_rate, style, color=COLOURS[number % len(COLOURS)], linewidth=1.4)
-        line.set_label(f"{area:.3f}  {plain_text(name)}")
-        lines.append((area, line))
-    (chance,) = ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, dashes=(4, 3), zorder=1, label="0.500  chance")
-    ranked = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
-    ax.legend(handles=[*ranked, chance], title="AUC", alignment="left", frameon=False, fontsize=8,
-              loc="upper left", bbox_to_anchor=(1.0, 1.02))  # fmt: skip
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    ax.set(xlabel="false positive rate (barren called ore)", ylabel="true positive rate (ore called ore)")
-    return ax
-
-
-def z_auc_bars(ranking: pd.DataFrame, *, threshold: float = 2.58, ax: Axes | None = None) -> Axes:
-    """Draw the Z_AUC of every element as a bar, highest on top, the selected ones in colour.
-
-    Parameters
-    ----------
-    ranking : pandas.DataFrame
-        Indexed by element, with columns ``z_auc`` and ``selected`` (bool), as from `screen`.
-    threshold : float, default 2.58
-        Where to draw the dashed line; 2.58 is two-sided p = .01. Where a Z_AUC is negative there
-        is one at ``-threshold`` too.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; default a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    NameNotFoundError
-        When a column is not there.
-    InputError
-        When the ranking is empty or ``selected`` holds anything but True and False.
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> ranking = pd.DataFrame({"z_auc": [1.2, 3.7], "selected": [False, True]}, index=["Zn", "Cu"])
-    >>> ax = gp.plotting.z_auc_bars(ranking)
-    >>> [label.get_text() for label in ax.get_yticklabels()]
-    ['Cu', 'Zn']
-    """
-    threshold = check_number("threshold", threshold, above=0)
-    check_names("ranking", ["z_auc", "selected"], list(ranking.columns), "column")
-    if ranking.empty:
-        raise InputError("ranking: is empty, needs a row per element")
-    if not ranking["selected"].isin([True, False]).all():
-        raise InputError(f"ranking['selected']: has {ranking['selected'].unique()!r}, needs True and False")
-    ordered = ranking.sort_values("z_auc", ascending=False, na_position="last", kind="stable")
-    z, chosen = ordered["z_auc"].to_numpy(dtype=np.float64), ordered["selected"].to_numpy(dtype=bool)
-    ax = new_axes(ax, (5.6, 1.3 + 0.24 * len(z)))
-    bars = ax.barh(np.arange(len(z)), np.nan_to_num(z), height=0.72, color=np.where(chosen, COLOURS[0], GREY))
-    ax.bar_label(
-        bars, ["n/a" if np.isnan(value) else f"{value:.2f}".replace("-", "−") for value in z], padding=3, fontsize=8
-    )
-    signs = (1, -1) if (z < 0).any() else (1,)
-    lines = [ax.axvline(sign * threshold, color="0.15", linestyle="--", linewidth=1) for sign in signs]
-    lines[0].set_label(f"threshold {'±' if len(signs) == 2 else ''}{threshold:g}")
-    ax.axvline(0, color="0.15", linewidth=0.8)
-    ax.set_yticks(np.arange(len(z)), [plain_text(name) for name in ordered.index])
-    ax.set(ylim=(len(z) - 0.4, -0.6), xlabel=r"$Z_\mathrm{AUC}$")
-    ax.margins(x=0.1)
-    ax.spines[["top", "right"]].set_visible(False)
-    handles = [Patch(color=COLOURS[0], label="selected"), Patch(color=GREY, label="not selected"), lines[0]]
-    legend_below(ax, handles)
-    return ax
-
-
-def training_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw loss (left, solid, logarithmic) and accuracy (right, dotted) of every model by epoch.
-
-    Parameters
-    ----------
-    history : pandas.DataFrame
-        One row per model and epoch: ``model``, ``epoch``, ``loss``, ``accuracy`` (0 to 1).
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; default a new figure. The accuracy gets a twin of it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        That of the loss.
-
-    Raises
-    ------
-    NameNotFoundError
-        When a column is not there.
-    InputError
-        When the history is empty.
-    """
-    check_names("history", ["model", "epoch", "loss", "accuracy"], list(history.columns), "column")
-    if history.empty:
-        raise InputError("history: is empty, needs a row per model and epoch; was anything trained?")
-    ax = new_axes(ax, (6.4, 4.2))
-    # A new twin becomes the current axes of the figure, which is the caller's to choose.
-    current = ax.figure.gca()
-    twin = ax.twinx()
-    ax.figure.sca(current)
-    models = list(history.sort_values("epoch").groupby("model"))
-    handles: list[Artist] = []
-    for (name, rows), colour in zip(models, colours_for(len(models)), strict=True):
-        # A single epoch has no line to show.
-        marker = "o" if len(rows) == 1 else ""
-        handles += ax.plot(rows["epoch"], rows["loss"], marker=marker, color=colour, linewidth=1.5)
-        handles[-1].set_label(f"model {name}")
-        twin.plot(rows["epoch"], rows["accuracy"], marker=marker, color=colour, linewidth=1.2, linestyle=":")
-    if (history["loss"] > 0).all():
-        ax.set_yscale("log")
-        ax.set_yticks(log_ticks(history["loss"].min() / 1.2, history["loss"].max() * 1.2))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_locator(NullLocator())
-    ax.set(xlabel="epoch", ylabel="loss (solid)")
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    low = float(np.nan_to_num(history["accuracy"].min()))
-    twin.set(ylabel="accuracy (dotted)", ylim=(max(0.0, np.floor(low * 10) / 10), 1.01))
-    ax.grid(axis="x", color="0.9", linewidth=0.6)
-    legend_below(ax, handles)
-    return ax
-
-
-def confusion_matrix(evaluation: _HasCounts, *, ax: Axes | None = None) -> Axes:
-    r"""Draw the 2 x 2 table of true against predicted class, with counts and shares of each row.
-
-    Parameters
-    ----------
-    evaluation : object
-        With the counts ``tp``, ``fp``, ``fn`` and ``tn``; ore is the positive class.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; default a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    InputError
-        When a count is not a whole number of at least 0.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> import geoprospect as gp
-    >>> ax = gp.plotting.confusion_matrix(SimpleNamespace(tp=16, fp=7, fn=13, tn=108))
-    >>> [text.get_text() for text in ax.texts]
-    ['16\n55.2 %', '13\n44.8 %', '7\n6.1 %', '108\n93.9 %']
-    """
-    tp, fn, fp, tn = (
-        check_int(f"evaluation.{name}", getattr(evaluation, name, None), 0) for name in ("tp", "fn", "fp", "tn")
-    )
-    counts = np.array([[tp, fn], [fp, tn]])  # rows true, columns predicted
-    totals = counts.sum(axis=1)
-    shares = counts / np.maximum(totals, 1)[:, None]
-    ax = new_axes(ax, (3.8, 3.8))
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, col), count in np.ndenumerate(counts):
-        share = f"{100 * shares[row, col]:.1f} %" if totals[row] else "–"
-        colour = "white" if shares[row, col] > 0.6 else "black"
-        ax.text(col, row, f"{count}\n{share}", ha="center", va="center", color=colour, fontsize=12)
-    ax.set_xticks([0, 1], ["ore", "barren"])
-    ax.set_yticks([0, 1], [f"ore\n({totals[0]})", f"barren\n({totals[1]})"])
-    ax.set(xlabel="predicted", ylabel="true")
-    ax.tick_params(length=0)
-    ax.axhline(0.5, color="white", linewidth=3)
-    return ax
-
-
 def save(ax: Axes, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
     """Write the figure of an axes to a file and close it.
 
@@ -573,14 +353,3 @@ def _tested(folds: Sequence[tuple[ArrayLike, ArrayLike]], count: int) -> list[ND
                 "make the folds from these windows"
             )
     return [at.astype(np.int64) for at in tested]
-
-
-def _labels_and_scores(name: str, labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth, score = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if truth.ndim != 1 or truth.shape != score.shape:
-        raise InputError(f"curves[{name!r}]: labels have shape {truth.shape}, scores {score.shape}; need one of each")
-    if not np.isin(truth, (0, 1)).all() or len(np.unique(truth)) != 2:
-        raise InputError(f"curves[{name!r}]: labels are {np.unique(truth)[:5]}, needs both 0 (barren) and 1 (ore)")
-    if not np.isfinite(score).all():
-        raise InputError(f"curves[{name!r}]: {int((~np.isfinite(score)).sum())} scores are not finite; leave them out")
-    return truth.astype(np.int8), score
