@@ -64,14 +64,14 @@ def main() -> None:
     grid = gp.Grid.covering(samples, resolution=options.resolution)
     survey = gp.interpolate(samples, grid)
     ranking = gp.screen(survey, deposits, rng=0)
-    print(ranking[["auc", "z_auc", "p_holm", "selected"]].round(3).to_string())
+    print(ranking[["auc", "z_auc", "p_family", "selected"]].round(3).to_string())
     selected = list(ranking.index[ranking.selected])
     chosen = survey[selected] if selected else survey
 
     crop = options.size * 7 // 8
     windows = gp.sample_windows(survey, deposits, options.size, crop, options.ore, options.barren, rng=0)
     training = {"epochs": options.epochs, "device": options.device}
-    scores = gp.cross_validate(windows, survey, options.network, options.folds, rng=0, screen="holm", **training)
+    scores = gp.cross_validate(windows, survey, options.network, options.folds, rng=0, screen="shift", **training)
     model = gp.train(windows, chosen, options.network, rng=0, **training)
 
     result = gp.predict(model, survey, device=options.device)

@@ -69,6 +69,13 @@ def test_every_fault_is_reported_at_once(load):
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_limits_and_flags_are_one_for_all_or_a_table(load):
+    one = load(LEAST.replace("[deposits]", "limits = 0.5\nflags = false\nmissing = []\n[deposits]")).samples
+    assert (one.limits, one.flags, one.missing) == (0.5, False, ())
+    each = load(LEAST.replace("[deposits]", "limits = { Au = 0.5 }\nflags = { Cu = 'Cu_q' }\n[deposits]")).samples
+    assert (each.limits, each.flags) == ({"Au": 0.5}, {"Cu": "Cu_q"})
+
+
 def test_a_missing_section_a_duplicate_key_and_broken_toml_are_errors(load):
     with pytest.raises(InputError, match="deposits is missing"):
         load('[samples]\npath = "s.csv"\n')

@@ -128,7 +128,7 @@ def test_a_fault_in_the_input_leaves_no_results(tables, tmp_path):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-@pytest.mark.filterwarnings("ignore:deposits. only 1 cells")
+@pytest.mark.filterwarnings("ignore:deposits. only 1 places")
 def test_deposits_too_close_to_validate_still_give_a_map_that_says_so(tables, tmp_path, caplog):
     deposits = gpd.read_file(tables / "deposits.geojson").iloc[[0]]
     gpd.GeoDataFrame(deposits).to_file(tmp_path / "one.gpkg")

@@ -16,11 +16,21 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
     from geoprospect.catalog import write_layers as write_layers
+    from geoprospect.censoring import censoring_indicator as censoring_indicator
+    from geoprospect.censoring import censoring_table as censoring_table
+    from geoprospect.censoring import replace_censored as replace_censored
+    from geoprospect.checking import SampleCheck as SampleCheck
+    from geoprospect.checking import check_samples as check_samples
+    from geoprospect.compositions import ALR as ALR
+    from geoprospect.compositions import CLR as CLR
+    from geoprospect.compositions import ILR as ILR
+    from geoprospect.compositions import Log10 as Log10
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
     from geoprospect.exports import write_cog as write_cog
     from geoprospect.exports import write_geotiff as write_geotiff
     from geoprospect.exports import write_zarr as write_zarr
+    from geoprospect.geochemistry import convert_units as convert_units
     from geoprospect.geochemistry import standardize as standardize
     from geoprospect.grid import Grid as Grid
     from geoprospect.gridding import GriddingScores as GriddingScores
@@ -37,6 +47,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.model import ProspectivityModel as ProspectivityModel
     from geoprospect.pipeline import Run as Run
     from geoprospect.pipeline import run as run
+    from geoprospect.quality import duplicate_precision as duplicate_precision
     from geoprospect.rasters import read_bands as read_bands
     from geoprospect.rasters import read_survey as read_survey
     from geoprospect.regressors import IDW as IDW
@@ -46,8 +57,19 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.sampling import support as support
     from geoprospect.screening import screen as screen
     from geoprospect.screening import screening_points as screening_points
+    from geoprospect.significance import AUCComparison as AUCComparison
+    from geoprospect.significance import WeightsOfEvidence as WeightsOfEvidence
+    from geoprospect.significance import adjust_p as adjust_p
+    from geoprospect.significance import auc_interval as auc_interval
+    from geoprospect.significance import auc_standard_error as auc_standard_error
+    from geoprospect.significance import compare_aucs as compare_aucs
+    from geoprospect.significance import null_z as null_z
+    from geoprospect.significance import weights_of_evidence as weights_of_evidence
     from geoprospect.targets import delineate as delineate
     from geoprospect.training import train as train
+    from geoprospect.transforms import inverse_transform as inverse_transform
+    from geoprospect.transforms import robust_pca as robust_pca
+    from geoprospect.transforms import transform as transform
     from geoprospect.validation import Scores as Scores
     from geoprospect.validation import cross_validate as cross_validate
     from geoprospect.validation import spatial_folds as spatial_folds
@@ -57,16 +79,30 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 # Where each public name lives.
 _HOMES = {
     "catalog": ["write_layers"],
+    "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
+    "checking": ["SampleCheck", "check_samples"],
+    "compositions": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
     "exports": ["write_cog", "write_geotiff", "write_zarr"],
-    "geochemistry": ["standardize"],
+    "geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding": ["GriddingScores", "validate_gridding"],
     "inference": ["predict", "predict_cells", "predict_windows"],
     "interpolation": ["interpolate", "interpolate_on_device"],
     "metrics": ["Evaluation", "evaluate", "rank_auc", "z_auc"],
+    "significance": [
+        "AUCComparison",
+        "WeightsOfEvidence",
+        "adjust_p",
+        "auc_interval",
+        "auc_standard_error",
+        "compare_aucs",
+        "null_z",
+        "weights_of_evidence",
+    ],
     "model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
+    "quality": ["duplicate_precision"],
     "rasters": ["read_bands", "read_survey"],
     "regressors": ["IDW"],
     "samples": ["Samples", "read_deposits", "read_samples"],
@@ -74,6 +110,7 @@ _HOMES = {
     "screening": ["screen", "screening_points"],
     "targets": ["delineate"],
     "training": ["train"],
+    "transforms": ["inverse_transform", "robust_pca", "transform"],
     "validation": ["Scores", "cross_validate", "spatial_folds"],
     "windows": ["Windows", "sample_windows"],
 }

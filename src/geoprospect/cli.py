@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -49,12 +50,20 @@ def _table_options(command: Any) -> Any:
         click.option("--crs", help="CRS of a CSV, for example EPSG:4326."),
         click.option("--elements", help="Columns to take, separated by commas; default: all that look like elements."),
         click.option("--units", help="Unit of all elements whose header has none."),
-        click.option("--missing", type=float, multiple=True, help="Number that means missing, for example -9999."),
-    ):
+        click.option("--missing", multiple=True, help="Number or word that means missing, for example -9999."),
+        click.option("--negative", type=click.Choice(["raise", "below", "missing"]), default="raise",
+                     show_default=True, help="What a negative concentration is: below its absolute value, missing, …"),
+        click.option("--zero", type=click.Choice(["keep", "below", "missing"]), default="keep", show_default=True,
+                     help="What a zero is."),
+    ):  # fmt: skip
         command = option(command)
     return command
 
 
+_below = click.option(
+    "--below", type=click.Choice(["half", "sqrt2", "nan", "raise", "ros", "lrem"]), default="half", show_default=True,
+    help="What stands for a value below detection.",
+)  # fmt: skip
 _where = click.option("--where", help="Which deposits, for example \"commodity == 'Copper'\".")
 _deposits_crs = click.option("--deposits-crs", help="CRS of a deposits CSV.")
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="From which everything draws.")
@@ -116,6 +125,29 @@ def run(toml: Path, out: Path, device: str) -> None:
 @cli.command()
 @click.argument("samples", type=_file)
 @_table_options
+@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the report (.png).")
+@click.option("--full", is_flag=True, help="List every element and every note.")
+def check(
+    samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
+    missing: tuple[str, ...], negative: Any, zero: Any, figure: Path | None, full: bool,
+) -> None:  # fmt: skip
+    """Look a table of samples through; exit code 1 where it cannot be read as it is."""
+    from geoprospect.checking import check_samples
+
+    found = check_samples(samples, x, y, crs, _names(elements), units, _codes(missing), negative=negative, zero=zero)
+    click.echo(found.report(full))
+    if figure is not None:
+        from geoprospect.report import write_check_figure
+
+        click.echo(f"\n{write_check_figure(found, figure)}")
+    if not found.usable:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("samples", type=_file)
+@_table_options
+@_below
 @click.option("--resolution", type=float, help="Cell size in metres; default: a quarter of the sample spacing.")
 @click.option("--grid-crs", help="CRS of the grid; default: that of the samples, or their UTM zone.")
 @click.option("--method", default="idw", show_default=True, help="idw, nearest, linear, cubic, kriging or spline.")
@@ -127,14 +159,15 @@ def run(toml: Path, out: Path, device: str) -> None:
 @_out(".tif")
 def grid(
     samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
-    missing: tuple[float, ...], resolution: float | None, grid_crs: str | None, method: str, k: str, power: float,
-    radius: float | None, chunks: int | None, device: str, out: Path,
+    missing: tuple[str, ...], negative: Any, zero: Any, below: Any, resolution: float | None, grid_crs: str | None,
+    method: str, k: str, power: float, radius: float | None, chunks: int | None, device: str, out: Path,
 ) -> None:  # fmt: skip
     """Interpolate a table of samples into a raster of element bands (COG)."""
     import geoprospect as gp
 
-    columns = [name.strip() for name in elements.split(",")] if elements else None
-    table = gp.read_samples(samples, x, y, crs, columns, units, missing)
+    table = gp.read_samples(
+        samples, x, y, crs, _names(elements), units, _codes(missing), below=below, negative=negative, zero=zero
+    )
     cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
     survey = gp.interpolate(
         table, cells, method, None if k == "all" else _whole_number(k), power, radius=radius, chunks=chunks,
@@ -146,23 +179,48 @@ def grid(
 @cli.command()
 @click.argument("survey", type=_file)
 @click.argument("deposits", type=_file)
+@_table_options
+@_below
 @_where
 @_deposits_crs
-@click.option("--alpha", type=float, default=0.01, show_default=True)
-@click.option("--rule", type=click.Choice(["holm", "gao2022"]), default="holm", show_default=True)
+@click.option("--alpha", type=float, default=0.01, show_default=True, help="Level of the selection.")
+@click.option("--rule", type=click.Choice(["shift", "holm", "bh", "gao2022"]), default="shift", show_default=True)
+@click.option("--statistic", type=click.Choice(["rank", "svm"]), default="rank", show_default=True)
+@click.option("--validation", type=click.Choice(["spatial", "resubstitution"]), default="spatial", show_default=True,
+              help="Where a machine is tested.")  # fmt: skip
+@click.option("--permutations", type=int, default=1999, show_default=True, help="Random shifts of the deposits.")
+@click.option("--draws", type=int, default=10, show_default=True, help="Draws of barren places.")
+@click.option("--reach", type=float, help="With a table: deposits farther from every sample are left out.")
 @_seed
 @_out(".csv")
 def screen(
-    survey: Path, deposits: Path, where: str | None, deposits_crs: str | None, alpha: float, rule: Any, seed: int,
-    out: Path,
+    survey: Path, deposits: Path, x: str | None, y: str | None, crs: str | None, elements: str | None,
+    units: str | None, missing: tuple[str, ...], negative: Any, zero: Any, below: Any, where: str | None,
+    deposits_crs: str | None, alpha: float, rule: Any, statistic: Any, validation: Any, permutations: int, draws: int,
+    reach: float | None, seed: int, out: Path,
 ) -> None:  # fmt: skip
-    """Rank the bands of a survey by how well they tell deposits from random ground."""
+    """Rank elements by how well they tell deposits from barren ground: bands of a raster, or a table of samples."""
     import geoprospect as gp
 
     known = gp.read_deposits(deposits, deposits_crs, where)
-    ranking = gp.screen(gp.read_survey(survey), known, alpha, seed, rule=rule)
+    ground: Any
+    if survey.suffix.lower() in (".tif", ".tiff", ".vrt", ".zarr"):
+        ground = gp.read_survey(survey)
+        ground = ground if elements is None else ground[_names(elements)]
+    else:
+        ground = gp.read_samples(
+            survey, x, y, crs, _names(elements), units, _codes(missing), below=below, negative=negative, zero=zero
+        )
+    ranking = gp.screen(
+        ground, known, alpha, seed, rule=rule, statistic=statistic, validation=validation, permutations=permutations,
+        draws=draws, reach=reach, progress=sys.stderr.isatty(),
+    )  # fmt: skip
     ranking.to_csv(out)
-    click.echo(ranking.round(4).to_string())
+    shown = ranking.drop(columns=["p_holm", "p_bh", "contrast"])
+    click.echo(shown.round(4).to_string())
+    click.echo(
+        f"{out}: {int(ranking['selected'].sum())} of {len(ranking)} elements selected by rule {rule!r} at {alpha:g}"
+    )
 
 
 @cli.command()
@@ -242,6 +300,16 @@ def targets(
     known = None if deposits is None else gp.read_deposits(deposits, deposits_crs, where)
     found = gp.delineate(result["probability"], threshold, known, min_area=min_area, reach=reach)
     click.echo(f"{gp.write_layers({'targets': found}, out)}: {len(found)} targets")
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _codes(texts: tuple[str, ...]) -> list[float | str] | None:
+    """Return numbers as numbers and words as words; None where there is neither."""
+    return [float(text) if re.fullmatch(r"-?\d+(\.\d*)?(e[+-]?\d+)?", text.lower()) else text for text in texts] or None
 
 
 def _whole_number(text: str) -> Any:

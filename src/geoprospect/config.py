@@ -31,8 +31,11 @@ class SamplesSection(_Section):
     elements: tuple[str, ...] | None = None
     units: str | dict[str, str] | None = None
     missing: tuple[float | str, ...] | None = None
-    below: Literal["half", "sqrt2", "nan", "raise"] = "half"
+    below: Literal["half", "sqrt2", "nan", "raise", "ros", "lrem"] = "half"
     negative: Literal["raise", "below", "missing"] = "raise"
+    zero: Literal["keep", "below", "missing"] = "keep"
+    limits: float | dict[str, float] | None = None
+    flags: Literal[False] | dict[str, str] | None = None
     layer: str | None = None
     encoding: str = "utf-8-sig"
 
@@ -87,8 +90,19 @@ class BandsSection(_Section):
 class ScreeningSection(_Section):
     """What `screen` is called with; 'none' keeps every band."""
 
-    rule: Literal["holm", "gao2022", "none"] = "holm"
+    rule: Literal["shift", "holm", "bh", "gao2022", "none"] = "shift"
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.01
+    statistic: Literal["rank", "svm"] = "rank"
+    validation: Literal["spatial", "resubstitution"] = "spatial"
+    alternative: Literal["two-sided", "enriched", "depleted"] = "two-sided"
+    n_barren: _Positive | None = None
+    draws: _Positive = 10
+    buffer: Annotated[float, Field(ge=0)] = 0.0
+    permutations: Annotated[int, Field(ge=0)] = 1999
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `screen` but for its level."""
+        return {**self.model_dump(exclude={"alpha"}), "rule": "holm" if self.rule == "none" else self.rule}
 
 
 class WindowsSection(_Section):

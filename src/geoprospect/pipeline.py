@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -189,7 +190,7 @@ def _prospect(
             raise InputError(f"bands: {band.path!r} brings a second band {min(map(str, twice))!r}; give it a name =")
         survey = survey.assign(more.data_vars)
     write_cog(gridded.assign(survey.data_vars), folder / "survey.tif")
-    ranking = screen(survey, deposits, c.screening.alpha, c.seed, rule=_rule(c) or "holm")
+    ranking = screen(survey, deposits, c.screening.alpha, c.seed, progress=progress, **c.screening.arguments())
     _write_text(folder / "ranking.csv", ranking.to_csv())
     survey = _with_something_to_say(survey, ranking)
     chosen = survey[_chosen(ranking, survey, c)]
@@ -226,7 +227,14 @@ def _validate(windows: Windows, survey: xr.Dataset, c: Config, training: dict[st
     """Cross-validate; None, with a warning, where the deposits allow no separate ground."""
     settings = {**c.validation.model_dump(), **training}
     try:
-        return cross_validate(windows, survey, rng=c.seed, screen=_rule(c), alpha=c.screening.alpha, **settings)
+        return cross_validate(
+            windows,
+            survey,
+            rng=c.seed,
+            screen=_rule(c) and c.screening.arguments(),
+            alpha=c.screening.alpha,
+            **settings,
+        )
     except SeparationError as err:
         log.warning("NOT VALIDATED, the map is only memory: %s", err)
         return None
@@ -300,9 +308,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """Return values that JSON knows; what is not a number becomes null."""
+    """Return values that JSON knows; what is infinite or not a number becomes null."""
     plain = {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
-    return {k: None if v != v else v for k, v in plain.items()}
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
 
 
 def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Windows, c: Config) -> None:
@@ -320,7 +328,9 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
             plotting.element_map(done.survey, name, samples=inside, deposits=deposits),
             folder / f"element_{_file_stem(name)}.png",
         )
-    plotting.save(plotting.z_auc_bars(done.ranking[done.ranking["auc"].notna()]), folder / "z_auc.png")
+    scored = done.ranking[done.ranking["auc"].notna()]
+    plotting.save(plotting.z_auc_bars(scored, alpha=c.screening.alpha), folder / "z_auc.png")
+    plotting.save(plotting.ecdf_panel(points, elements=list(scored.index[:16])).axes[0], folder / "ecdf.png")
     plotting.save(plotting.roc_panel({name: points[name] for name in by_rank[:8]}), folder / "roc.png")
     plotting.save(
         plotting.windows_overlay(windows, done.survey, element=by_rank[0], deposits=deposits), folder / "windows.png"
