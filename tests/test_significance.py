@@ -99,6 +99,13 @@ def test_hard_labels_have_the_error_of_two_proportions():
         gp.auc_standard_error(labels, np.arange(100) % 3, "binomial")
 
 
+def test_each_proportion_of_hard_labels_has_the_error_of_its_own_count():
+    labels = np.repeat([1, 0], [10, 90])
+    called = np.repeat([1, 0, 1, 0], [5, 5, 9, 81])  # half of the ore, 9 in 10 of the barren
+    expected = math.sqrt(0.5 * 0.5 / 10 + 0.9 * 0.1 / 90) / 2
+    assert gp.auc_standard_error(labels, called, "binomial") == pytest.approx(expected)
+
+
 def test_the_binomial_error_makes_gold_of_table_1_more_certain_than_the_paper_says():
     a = 0.5 + 25 / 244
     # As many right in both classes: 0.6025 of 122 is no whole number, so the nearest two.
@@ -148,6 +155,15 @@ def test_perfect_and_absent_classes_are_defined():
     for level in (0, 1, 95):
         with pytest.raises(InputError, match="level"):
             gp.auc_interval([0, 1], [1, 2], level)
+
+
+@pytest.mark.parametrize(("n_ore", "n_barren"), [(3, 3), (10, 40), (5, 2000)])
+def test_the_bound_of_a_perfect_separation_is_newcombes(n_ore, n_barren):
+    labels = np.repeat([1, 0], [n_ore, n_barren])
+    low, _ = gp.auc_interval(labels, labels)
+    m = (n_ore + n_barren) / 2 - 1
+    variance = low * (1 - low) * (1 + m * (1 - low) / (2 - low) + m * low / (1 + low)) / (n_ore * n_barren)
+    assert 1 - low == pytest.approx(norm.isf(0.025) * math.sqrt(variance), rel=1e-6)
 
 
 # -- two scores ----------------------------------------------------------------------------------
@@ -217,7 +233,7 @@ def test_corrections_by_hand():
     np.testing.assert_allclose(gp.adjust_p([0.01, 0.04, 0.03, 0.005], "bh"), [0.02, 0.04, 0.04, 0.02])
     assert np.isnan(gp.adjust_p([math.nan], "bh")).all()
     assert gp.adjust_p([]).size == 0
-    for wrong in ([1.1], [-0.1], [[0.1]], [math.inf]):
+    for wrong in ([1.1], [-0.1], [[0.1]], [math.inf], ["a"]):
         with pytest.raises(InputError, match="p: needs"):
             gp.adjust_p(wrong)
 
@@ -257,4 +273,7 @@ def test_weights_of_many_patterns_and_of_empty_ones():
     assert nothing.contrast == pytest.approx(0)
     for counts in ((11, 10, 100, 1000), (5, 10, 4, 1000), (5, 10, 995, 999), (math.nan, 1, 1, 5)):
         with pytest.raises(InputError, match="cannot be counts"):
+            gp.weights_of_evidence(*counts)
+    for counts in (("many", 10, 100, 1000), ([1, 2], [10, 10, 10], 100, 1000)):
+        with pytest.raises(InputError, match=r"n_pattern_ore=.*need numbers, or arrays of one shape"):
             gp.weights_of_evidence(*counts)

@@ -48,7 +48,7 @@ _SAMPLES_INSIDE, _ABREAST = 16, 8
 # Fewer duplicates say little (Stanley and Lawie 2007); noise beyond this share blurs a map (Ramsey et al. 1992).
 _FEWEST_PAIRS, _NOISE = 5, 0.2
 # Places so many spacings from the next one are more often a slip in a coordinate; so near ones are duplicates.
-_FAR, _NEAR = 50, 0.05
+_FAR, _NEAR, _GROUP = 50, 0.05, 10
 # No coordinate of a place on Earth, in whatever unit, is as large as this.
 _FARTHEST = 1e10
 
@@ -457,7 +457,7 @@ def _refused(table: Table, below: str) -> list[Problem]:
 def _element_table(table: Table, cured: Table, arguments: Mapping[str, Any]) -> pd.DataFrame:
     """Count what the cells of each column are, and describe what is measured."""
     codes = [number for number in arguments.get("missing") or () if isinstance(number, float | int)]
-    by_header = {column.header: column for column in cured.columns}
+    by_header, placed = {column.header: column for column in cured.columns}, _samples(cured)
     rows = []
     for column in table.columns:
         values, limits = column.values, np.unique(column.limits[column.below & ~np.isnan(column.limits)])
@@ -467,7 +467,7 @@ def _element_table(table: Table, cured: Table, arguments: Mapping[str, Any]) -> 
             present.sum(), (~present & ~code).sum(), column.below.sum(), len(limits), column.above.sum(),
             (values == 0).sum(), ((values < 0) & ~code).sum(), code.sum(),
         ]  # fmt: skip
-        spread = _spread(by_header.get(column.header, column))
+        spread = _spread(by_header.get(column.header, column), placed)
         edges = (limits[0], limits[-1]) if len(limits) else (np.nan, np.nan)
         rows.append((column.header, column.unit, *map(int, counts[:4]), *edges, *map(int, counts[4:]), *spread, np.nan))
     names = (
@@ -478,21 +478,28 @@ def _element_table(table: Table, cured: Table, arguments: Mapping[str, Any]) -> 
     return pd.DataFrame(rows, columns=names.split(), index=index)
 
 
-def _spread(column: Column) -> tuple[float, float, float]:
+def _samples(table: Table) -> NDArray[np.bool_]:
+    """Return which rows are samples: those with a place, or all where nothing is known of places."""
+    return table.placed if table.placed.any() else np.ones(len(table.lines), dtype=bool)
+
+
+def _spread(column: Column, rows: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return the least, the median and the greatest measured value, censored ones as half their limit in the median."""
     half = np.where(column.below, column.limits / 2, column.values)
-    half, measured = half[~np.isnan(half)], column.values[~np.isnan(column.values) & ~column.below]
+    half, measured = half[~np.isnan(half) & rows], column.values[~np.isnan(column.values) & ~column.below & rows]
     middle = float(np.median(half)) if half.size else math.nan
     return (float(measured.min()), middle, float(measured.max())) if measured.size else (math.nan, middle, math.nan)
 
 
 def _of_little_use(table: Table) -> list[Problem]:
     """Return the columns that no score can come from, and those that are mostly censored."""
-    found = []
+    found, rows = [], _samples(table)
     for column in table.columns:
-        name, below = column.header, int(column.below.sum())
-        measured = column.values[~np.isnan(column.values) & ~column.below]
+        name, below = column.header, int((column.below & rows).sum())
+        measured = column.values[~np.isnan(column.values) & ~column.below & rows]
         present = measured.size + below
+        if measured.size == 0 and _of_level(column.problems, "error"):
+            continue  # what it holds is not known yet
         if measured.size == 0 or (below == 0 and np.ptp(measured) == 0):
             what = "holds no measured value" if measured.size == 0 else f"is {measured[0]:g} in every sample"
             message = f"column {name!r}: {what}; nothing can be scored on it, so leave it out"
@@ -553,13 +560,17 @@ def _survey(table: Table) -> tuple[float, Grid | None, dict[str, float] | None, 
         return math.nan, None, None, [Problem("warning", "", str(err), "no grid", 0)]
     metres, spacing = _metres(grid), sample_spacing(x, y)
     places, first, count = np.unique(np.column_stack([x, y]), axis=0, return_index=True, return_counts=True)
-    gap = cKDTree(places).query(places, k=2)[0][:, 1]
+    # Slips come in small groups too, such as the rows of one sheet with the wrong sign.
+    group = max(1, min(_GROUP, len(places) // 10))
+    distance = cKDTree(places).query(places, k=group + 1)[0]
+    gap, away = distance[:, 1], distance[:, group]
     lines = table.lines[table.placed]
     found = []
-    far = gap > _FAR * spacing
+    far = away > _FAR * spacing
     if far.any():
+        all_but = "any other" if group == 1 else f"all but {group - 1} others"
         message = (
-            f"{_counted(int(far.sum()), 'place')} more than {_FAR} spacings from any other (row "
+            f"{_counted(int(far.sum()), 'place')} more than {_FAR} spacings from {all_but} (row "
             f"{first_rows(sorted(lines[first[far]]))}); look for a slip in the coordinates"
         )
         found.append(Problem("warning", "", message, "far off", int(count[far].sum())))
@@ -567,7 +578,7 @@ def _survey(table: Table) -> tuple[float, Grid | None, dict[str, float] | None, 
     if near.any():
         message = (
             f"{_counted(int(near.sum()), 'place')} within {_NEAR * spacing * metres:.3g} m of another; if they are "
-            f"duplicates, see duplicate_precision(samples, tolerance={_NEAR * spacing * metres:.2g})"
+            f"duplicates, see duplicate_precision(samples, tolerance={float(f'{_NEAR * spacing * metres:.2g}'):g})"
         )
         found.append(Problem("note", "", message, "near", int(count[near].sum())))
     return spacing * metres, grid, _window(places, spacing, grid), found

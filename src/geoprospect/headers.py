@@ -42,6 +42,7 @@ _SPELLINGS = {symbol.lower(): symbol for symbol in _SYMBOLS}
 _ANALYTES = frozenset(
     spelling for s in (*_SYMBOLS, *_NAMES) for spelling in (s, s.upper(), *([s.lower()] if len(s) > 2 else []))
 )
+_AS_USUAL = frozenset((*_SYMBOLS, *_NAMES))
 _ANALYTES_LOWER = frozenset(s.lower() for s in (*_SYMBOLS, *_NAMES))
 # How laboratories and surveys name methods behind an element: Al_XRF, Ag_INAA, Cu_ICP40, Au_FA, F_IC.
 _METHOD = re.compile(
@@ -118,6 +119,17 @@ def _with_unit(text: str) -> str:
 def unconverted(names: Sequence[str]) -> list[str]:
     """Return those headers that are in a unit of concentration which is not read: 'Au_oz/t'."""
     return [name for name in names if (unit := read_header(name).unit) and not known_unit(unit)]
+
+
+def named_elements(names: Sequence[str]) -> list[str]:
+    """Return those headers that are not read as assays but have an element among their words: 'Top5_As', 'CU_511P'."""
+    found = []
+    for name in names:
+        tokens = header_tokens(name)
+        symbols = [t for at, t in enumerate(tokens) if len(t) > 1 and (t in _AS_USUAL or (at == 0 and t in _ANALYTES))]
+        if symbols and not {token.lower() for token in tokens} & _NOT_VALUES and not read_header(name).unit:
+            found.append(name)
+    return found
 
 
 def known_unit(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from geoprospect.assays import (
     Reading,
     cells_as_text,
     declared,
+    is_code,
     joint_cure,
     says_flags,
     scan_column,
@@ -36,6 +39,7 @@ from geoprospect.headers import (
     element_names,
     given_for,
     known_unit,
+    named_elements,
     unconverted,
 )
 from geoprospect.tables import (
@@ -52,6 +56,9 @@ from geoprospect.tables import (
 
 _CONFLICT = 0.5  # values at one place that differ by more than this share of their mean
 _ELSEWHERE = 10.0  # degrees or metres from (0, 0) at which a survey does not hold it
+_UNITS_WITHIN = 3  # rows below the header among which one of units is looked for
+# Columns that say in which system the coordinates of a row are.
+_SYSTEMS = {"zone": "zone", "utm_zone": "zone", "utmzone": "zone", "datum": "datum", "epsg": "crs", "crs": "crs"}
 _MOST_OF_IT = 0.5  # share of the cells of a row that must be units to make it a row of units
 
 
@@ -140,14 +147,14 @@ def scan_table(
     if not headers:
         message = (
             f"elements=None: no header is an element or ends in a unit among {', '.join(names)}; "
-            "name the columns, for example elements=['Cu', 'Zn'], units='ppm'"
+            f"name the columns, for example elements={named_elements(names)[:3] or ['Cu', 'Zn']}, units='ppm'"
         )
         problems.append(Problem("error", "", message, "no-elements"))
     plan = _Plan.of(frame, headers, names, units, limits, flags, source.units)
-    columns = tuple(_scanned(source, header, at, plan, reading) for at, header in enumerate(headers))
+    columns = _others_followed([_scanned(source, header, at, plan, reading) for at, header in enumerate(headers)], plan)
     used = {h.text for h in headers} | set(plan.flags.values()) | set(plan.limit_columns.values())
     skipped = tuple(name for name in names if name not in used)
-    problems += [*plan.notes, *_of_places(points, lines, source.crs, columns)]
+    problems += [*plan.notes, *_of_places(points, lines, source.crs, columns), *_of_systems(frame, source)]
     if elements is None:
         problems += _of_skipped(skipped)
     return Table(file, lines, source.x_name, source.y_name, points, source.crs, columns, skipped, tuple(problems))
@@ -211,6 +218,10 @@ def _wrong_crs(error: CRSError, crs: Any) -> Problem:
 def _of_skipped(skipped: tuple[str, ...]) -> list[Problem]:
     """Return what is to be said of columns that were not taken."""
     notes = [_note(f"columns not taken as elements: {', '.join(skipped)}", "skipped")] if skipped else []
+    alike = named_elements(skipped)
+    if alike:
+        message = f"not taken, though they name an element (elements= takes them): {', '.join(alike)}"
+        notes.append(_note(message, "element-like"))
     strange = unconverted(skipped)
     if strange:
         message = f"not taken, because their unit is not read (write them in ppm, ppb or %): {', '.join(strange)}"
@@ -259,19 +270,24 @@ def _note(message: str, kind: str) -> Problem:
 def _without_units_row(
     frame: pd.DataFrame, lines: NDArray[np.int64]
 ) -> tuple[pd.DataFrame, NDArray[np.int64], dict[str, str]]:
-    """Take off a first row whose cells are units, and return the unit of each column that has one there."""
-    filled = {name: cell.strip() for name, cell in frame.iloc[0].items() if cell.strip()}
-    units = {str(name): known_unit(cell) for name, cell in filled.items() if known_unit(cell)}
-    numbers = pd.to_numeric(pd.Series(list(filled.values()), dtype="str"), errors="coerce").notna()
-    if not units or numbers.any() or len(units) < _MOST_OF_IT * len(filled) or len(frame) < 2:
-        return frame, lines, {}
-    return frame.iloc[1:].reset_index(drop=True), lines[1:], units
+    """Take off a row of units below the header, and return the unit of each column that has one there.
+
+    It is the first row, or stands below rows of methods and the like, which hold no number either.
+    """
+    for at in range(min(_UNITS_WITHIN, len(frame) - 1)):
+        filled = {name: cell.strip() for name, cell in frame.iloc[at].items() if cell.strip()}
+        units = {str(name): known_unit(cell) for name, cell in filled.items() if known_unit(cell)}
+        if pd.to_numeric(pd.Series(list(filled.values()), dtype="str"), errors="coerce").notna().any():
+            break
+        if units and len(units) >= _MOST_OF_IT * len(filled):
+            return frame.iloc[at + 1 :].reset_index(drop=True), lines[at + 1 :], units
+    return frame, lines, {}
 
 
 def _text_points(
     frame: pd.DataFrame, x_name: str, y_name: str, lines: NDArray[np.int64], reading: Reading
 ) -> tuple[NDArray[np.float64], list[Problem]]:
-    """Return the coordinates of a text table; -9999 in both of them is none, where it is declared."""
+    """Return the coordinates of a text table; -9999 in both of them is none, and said until it is declared."""
     if not x_name:
         return np.full((len(frame), 2), np.nan), []
     # A word is never a coordinate; a number such as -99 may be one.
@@ -280,7 +296,19 @@ def _text_points(
     )
     points = np.column_stack([east, north])
     points[(east == north) & np.isin(east, reading.codes)] = np.nan
-    return points, [*wrong, *wrong_too]
+    coded = np.isin(points[:, 0], [] if reading.no_codes else [one for one in set(points[:, 0]) if is_code(one)])
+    coded &= points[:, 0] == points[:, 1]
+    if not coded.any() or coded.all():
+        return points, [*wrong, *wrong_too]
+    codes = sorted(set(points[coded, 0].tolist()))
+    points[coded] = np.nan
+    shown = ", ".join(f"{code:.15g}" for code in codes)
+    message = (
+        f"columns {x_name!r} and {y_name!r}: {shown} in both (row {first_rows(lines[coded])}) looks like a code for "
+        f"'no place'; pass missing=[{shown}], or missing=[] if the table has no such codes"
+    )
+    cure = {"missing": [*reading.missing, *codes]}
+    return points, [*wrong, *wrong_too, Problem("error", x_name, message, "sentinel", int(coded.sum()), cure)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,9 +329,9 @@ class _Plan:
         in_units: Mapping[str, str],
     ) -> _Plan:  # fmt: skip
         elements, notes = element_names(headers), []
-        respelled = [f"{h.analyte} is {h.element}" for h in headers if h.analyte != h.element]
+        respelled = list(dict.fromkeys(f"{h.analyte} is {h.element}" for h in headers if h.analyte != h.element))
         if respelled:
-            notes.append(_note(f"elements are spelled as usual: {', '.join(respelled)}", "respelled"))
+            notes.append(_note(f"elements are spelled as usual: {first_rows(respelled)}", "respelled"))
         if in_units:
             notes.append(_note("the row below the header is one of units", "units-row"))
         given = {h.text: units for h in headers} if isinstance(units, str) else given_for(
@@ -376,6 +404,22 @@ def _scanned(source: _Source, header: Header, at: int, plan: _Plan, reading: Rea
     return replace(column, problems=(*notation, *rest))
 
 
+def _others_followed(columns: Sequence[Column], plan: _Plan) -> tuple[Column, ...]:
+    """Return the columns, where flags that say nothing are cured by following those of the other columns."""
+    strange = {column.header for column in columns for problem in column.problems if problem.kind == "flag"}
+    flags = {text: name for text, name in plan.flags.items() if text not in strange} or False
+    return tuple(
+        replace(
+            column,
+            problems=tuple(
+                replace(problem, cure={"flags": flags}) if problem.kind == "flag" and problem.cure else problem
+                for problem in column.problems
+            ),
+        )
+        for column in columns
+    )
+
+
 def _limits_in(cells: pd.Series) -> NDArray[np.float64]:
     """Return the limits that a column of them says, NaN where it says none."""
     texts = [text.strip().lstrip("<≤ ") for text in cells_as_text(cells)]
@@ -409,6 +453,27 @@ def _of_places(
         message = f"{shared} samples share their place with another; gridding takes the mean there{differ}"
         problems.append(Problem("warning", "", message, "shared-places", shared))
     return problems
+
+
+def _of_systems(frame: pd.DataFrame, source: _Source) -> list[Problem]:
+    """Return the warning about a column that says that coordinates are in several zones or on several datums."""
+    placed, found = np.isfinite(source.points).all(axis=1), []
+    for name in frame.columns:
+        kind = _SYSTEMS.get(str(name).lower().replace(" ", "_"))
+        if kind is None or not source.x_name or name in (source.x_name, source.y_name):
+            continue
+        count = Counter(text.strip() for text in np.array(cells_as_text(frame[name]), dtype=object)[placed])
+        del count[""]
+        zones = all(re.fullmatch(r"\d{1,2}\s*[A-Za-z]?", text) for text in count)
+        if len(count) < 2 or (kind == "zone" and (not zones or (source.crs is not None and source.crs.is_geographic))):
+            continue
+        shown = ", ".join(f"{text} {n}" for text, n in count.most_common(4))
+        message = (
+            f"column {name!r} tells of several coordinate systems ({shown}), but crs= is one; take the table apart, or "
+            "the coordinates to one system"
+        )
+        found.append(Problem("warning", "", message, "several-systems", len(placed)))
+    return found
 
 
 def _at_zero(points: NDArray[np.float64], lines: NDArray[np.int64]) -> list[Problem]:

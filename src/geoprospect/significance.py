@@ -280,7 +280,10 @@ def adjust_p(p: ArrayLike, method: Literal["holm", "bh"] = "holm") -> NDArray[np
     array([0.03, 0.06, 0.06,  nan])
     """
     check_choice("method", method, ("holm", "bh"))
-    given = np.asarray(p, dtype=np.float64)
+    try:
+        given = np.asarray(p, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"p: needs numbers between 0 and 1 of shape (n,), got {p!r:.200}") from None
     known = np.isfinite(given)
     if given.ndim != 1 or not ((given[known] >= 0) & (given[known] <= 1)).all() or np.isinf(given).any():
         raise InputError(f"p: needs numbers between 0 and 1 of shape (n,), got {given!r:.200}")
@@ -359,18 +362,22 @@ def weights_of_evidence(n_pattern_ore: Any, n_ore: Any, n_pattern: Any, n: Any) 
     Examples
     --------
     >>> import geoprospect as gp
-    >>> weights = gp.weights_of_evidence(n_pattern_ore=50, n_ore=68, n_pattern=1276, n=2945)
+    >>> weights = gp.weights_of_evidence(n_pattern_ore=30, n_ore=40, n_pattern=1000, n=3000)
     >>> round(float(weights.contrast), 2), round(float(weights.studentised), 1)
-    (1.32, 4.8)
+    (1.82, 4.9)
     """
-    in_pattern, ore, pattern, cells = np.broadcast_arrays(
-        *(np.asarray(count, dtype=np.float64) for count in (n_pattern_ore, n_ore, n_pattern, n))
-    )
+    said = f"n_pattern_ore={n_pattern_ore!r}, n_ore={n_ore!r}, n_pattern={n_pattern!r}, n={n!r}"
+    try:
+        in_pattern, ore, pattern, cells = np.broadcast_arrays(
+            *(np.asarray(count, dtype=np.float64) for count in (n_pattern_ore, n_ore, n_pattern, n))
+        )
+    except (TypeError, ValueError) as err:
+        raise InputError(f"{said}: need numbers, or arrays of one shape ({err})") from None
     table = np.stack([in_pattern, ore - in_pattern, pattern - in_pattern, cells - ore - pattern + in_pattern])
     if not (np.isfinite(table).all() and (table >= 0).all()):
         raise InputError(
-            f"n_pattern_ore={n_pattern_ore!r}, n_ore={n_ore!r}, n_pattern={n_pattern!r}, n={n!r}: these cannot be "
-            "counts of cells; ore cells of the pattern are both of the ore cells and of the pattern, and all are of n"
+            f"{said}: these cannot be counts of cells; ore cells of the pattern are both of the ore cells and of the "
+            "pattern, and all are of n"
         )
     table = table + 0.5 * (table == 0).any(axis=0)
     hit, missed, false, rest = table
