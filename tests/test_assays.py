@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
-from geoprospect.assays import Reading, scan_column, standing_limits
-from geoprospect.errors import CRSError, DataWarning, GeoprospectError, InputError, NameNotFoundError
+from geoprospect.assays import Reading, joint_cure, scan_column, standing_limits
+from geoprospect.errors import DataWarning, GeoprospectError, InputError, NameNotFoundError
 from geoprospect.headers import read_header
 from geoprospect.scanning import raise_errors, scan_table
 
@@ -54,6 +54,58 @@ def messages(samples_of):
         warnings.simplefilter("always")
         samples = samples_of()
     return samples, [str(one.message) for one in caught]
+
+
+# -- headers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "element", "unit"),
+    [
+        ("w(Cu)/10-6", "Cu", "ppm"), ("ω(Au)/10⁻⁹", "Au", "ppb"), ("w(Fe2O3)/%", "Fe2O3", "%"),
+        ("Hg(10-9)", "Hg", "ppb"), ("Ag/×10-9", "Ag", "ppb"),
+        ("Cu（ppm）", "Cu", "ppm"), ("W(10-6)", "W", "ppm"), ("W(ppm)", "W", "ppm"),
+        ("CUPPM", "Cu", "ppm"), ("Fe%", "Fe", "%"), ("ppm Cu", "Cu", "ppm"), ("% Fe", "Fe", "%"),
+        ("ME-ICP61 Ag ppm", "Ag", "ppm"), ("Soil_Cu_ppm", "Cu", "ppm"), ("Organic C %", "C", "%"),
+        ("Fe2O3TOT_pct", "Fe2O3tot", "%"), ("eU_ppm", "eU", "ppm"), ("EU_PPM", "Eu", "ppm"), ("Se_ppm", "Se", "ppm"),
+    ],
+)  # fmt: skip
+def test_headers_of_real_surveys_are_assays(header, element, unit):
+    said = read_header(header)
+    assert (said.element, said.unit, said.assay) == (element, unit, True)
+
+
+@pytest.mark.parametrize("form", ["{}_ppm", "{} (ppb)", "{}ppm", "w({})/10-6"])
+def test_every_element_is_an_assay_in_every_spelling(form):
+    symbols = (
+        "Ag Al As Au B Ba Be Bi Br C Ca Cd Ce Cl Co Cr Cs Cu Dy Er Eu F Fe Ga Gd Ge Hf Hg Ho I In Ir K La Li Lu Mg Mn "
+        "Mo N Na Nb Nd Ni Os P Pb Pd Pr Pt Rb Re Rh Ru S Sb Sc Se Si Sm Sn Sr Ta Tb Te Th Ti Tl Tm U V W Y Yb Zn Zr "
+        "SiO2 Al2O3"
+    ).split()
+    for symbol in symbols:
+        for header in {form.format(symbol), form.format(symbol.upper())}:
+            assert (read_header(header).element, read_header(header).assay) == (symbol, True), header
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["log_Cu_ppm", "ln(Cu_ppm)", "Cu_ppm_log10", "Cu ± ppm", "Cu +/- ppm", "Cu_ppm_2SE", "Cu_ppm_stdev", "Clay%",
+     "Slope S %", "SUMPCT", "Depth_10-6", "Top5_As", "wt%"],
+)  # fmt: skip
+def test_what_is_no_concentration_of_an_element_is_no_assay(header):
+    assert not read_header(header).assay
+
+
+def test_headers_that_name_an_element_but_are_not_taken_are_said(tmp_path, caplog):
+    path = tmp_path / "s.csv"
+    path.write_text("lon,lat,Cu_ppm,Top5_As,CU_511P,C_LabID,As_err\n110,22,5,6,7,8,9\n", encoding="utf-8")
+    with caplog.at_level(logging.INFO, "geoprospect"):
+        assert gp.read_samples(path, crs=4326).elements == ("Cu",)
+    assert "though they name an element (elements= takes them): Top5_As, CU_511P\n" in caplog.text
+    path.write_text("lon,lat,depth,A_Ag,A_Cu\n110,22,5,6,7\n", encoding="utf-8")
+    with pytest.raises(NameNotFoundError, match=r"for example elements=\['A_Ag', 'A_Cu'\]"):
+        gp.read_samples(path, crs=4326)
+    assert gp.read_samples(path, crs=4326, elements=["A_Ag", "A_Cu"], units="ppm").values.tolist() == [[6, 7]]
 
 
 # -- below detection and over range, in the cell ------------------------------------------------
@@ -437,7 +489,23 @@ def test_a_row_of_units_below_the_header_is_read_as_such(tmp_path, caplog):
         samples = gp.read_samples(path, crs=4326)
     assert dict(zip(samples.elements, samples.units, strict=True)) == {"Cu": "ppm", "Zn": "ppm", "Au": "ppb"}
     assert samples.values.tolist() == [[5, 6, 7]]
-    assert "the row below the header is one of units" in caplog.text
+    assert "a row below the header is one of units" in caplog.text
+
+
+def test_a_row_of_units_may_stand_below_one_of_methods(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("id,x,y,Cu,Au\nMETHOD,,,ME-ICP61,Au-AA23\nUNIT,m,m,ppm,ppb\nA,4e5,2e6,5,6\n", encoding="utf-8")
+    samples = gp.read_samples(path, crs=32649)
+    assert samples.units == ("ppm", "ppb")
+    assert samples.values.tolist() == [[5, 6]]
+
+
+def test_a_header_and_a_row_of_units_that_contradict_each_other_are_said(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("lon,lat,Fe_ppm,Cu\n,,%,ppm\n110,22,5,6\n", encoding="utf-8")
+    with pytest.warns(DataWarning, match="column 'Fe_ppm': the header says ppm, the row of units %"):
+        gp.read_samples(path, crs=4326)
+    assert gp.read_samples(path, crs=4326, units={"Fe": "%"}).units == ("%", "ppm")
 
 
 @pytest.mark.parametrize("row", [",deg,deg,0.5,0.5", ",deg,deg,x,ppm"])
@@ -495,13 +563,61 @@ def test_samples_at_zero_far_from_the_survey_are_warned_of(tmp_path):
     assert len(gp.read_samples(path, crs=4326)) == 2
 
 
+def test_a_column_that_says_what_is_below_is_followed(read):
+    expect(read({"Cu_ppm": ["5", "7"], "Cu_below": ["TRUE", "FALSE"]}), [2.5, 7], [5, math.nan], [True, False])
+
+
+def test_letters_of_unknown_meaning_beside_flags_are_never_cured_by_ignoring_the_flags(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("lon,lat,Cu_ppm,Cu_ppm_Q\n110,22,5,L\n111,22,6,H\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"'H' says neither .*\(row 3\); write what they mean, or empty them"
+    ) as caught:
+        gp.read_samples(path, crs=4326)
+    assert "flags=" not in str(caught.value)
+
+
+def test_a_column_of_remarks_is_left_while_other_flags_are_followed(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("lon,lat,Cu_ppm,Cu_bdl,Zn_ppm,Zn_remark\n110,22,5,1,7,ok\n111,22,6,0,8,bad\n", encoding="utf-8")
+    cure = joint_cure(scan_table(path, crs=4326).all_problems)
+    assert cure == {"flags": {"Cu_ppm": "Cu_bdl"}}
+    assert gp.read_samples(path, crs=4326, **cure).censored.tolist() == [[True, False], [False, False]]
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2009", "\u3000", "\u200b", "\ufeff"])
+def test_blanks_of_any_sort_around_a_number_are_none_of_it(read, blank):
+    expect(read({"Cu_ppm": [f"12{blank}", f"{blank}<5", f"{blank}7"]}), [12, 2.5, 7], [math.nan, 5, math.nan],
+           [False, True, False])  # fmt: skip
+
+
+def test_several_words_are_declared_in_one_go(read):
+    words = ["*", "?", "n/s", "I.S.", "#DIV/0!", "#REF!"]
+    with pytest.raises(InputError) as caught:
+        read({"Cu_ppm": [*words, "5"]})
+    assert f"missing={words!r}" in str(caught.value)
+    expect(read({"Cu_ppm": [*words, "5"]}, missing=words), [math.nan] * 6 + [5])
+
+
+def test_degrees_and_minutes_are_refused_with_what_to_write(tmp_path):
+    path = tmp_path / "s.csv"
+    for lon in ('"110°12\'30""E"', "110.2W"):
+        path.write_text(f"lon,lat,Cu_ppm\n{lon},22,5\n111,22,6\n", encoding="utf-8")
+        with pytest.raises(InputError, match=r"\(row 2\); write decimal degrees, west and south negative"):
+            gp.read_samples(path, crs=4326)
+
+
 def test_a_declared_code_in_both_coordinates_is_no_place(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("lon,lat,Cu_ppm\n110,22,5\n-9999,-9999,6\n", encoding="utf-8")
     with pytest.warns(DataWarning, match="left out 1 rows without coordinates"):
         assert len(gp.read_samples(path, crs=4326, missing=[-9999])) == 1
-    with pytest.raises(CRSError, match="these are no degrees"):
+    with pytest.raises(InputError, match=r"columns 'lon' and 'lat': -9999 in both \(row 3\) .*pass missing=\[-9999\]"):
         gp.read_samples(path, crs=4326)
+    # At sea, or in metres, nothing else tells.
+    path.write_text("x,y,Cu_ppm\n400000,2400000,5\n-9999,-9999,6\n", encoding="utf-8")
+    with pytest.raises(InputError, match="'no place'"):
+        gp.read_samples(path, crs=32649)
 
 
 # -- the scan does not raise --------------------------------------------------------------------

@@ -371,10 +371,32 @@ def test_odd_places_are_said(tmp_path):
         column[20] = column[21]
     problems = check_samples(write(tmp_path / "t.csv", table), crs=UTM).problems
     text = "\n".join(problems["message"])
-    assert "1 place more than 50 spacings from any other (row 7)" in text
+    assert "1 place more than 50 spacings from all but 8 others (row 7)" in text
     assert "2 places within 50 m of another" in text
     assert "1 row with the place and all assays of another (row 23)" in text
     assert "1 samples share their place" in text
+
+
+def test_a_few_samples_in_the_other_hemisphere_are_said(tmp_path):
+    rng = np.random.default_rng(0)
+    table = {"lon": rng.uniform(110, 111, 300), "lat": rng.uniform(22, 23, 300), "Cu_ppm": rng.lognormal(3, 1, 300)}
+    table["lat"][-3:] *= -1
+    text = "\n".join(check_samples(write(tmp_path / "t.csv", table), crs="EPSG:4326").problems["message"])
+    assert "3 places more than 50 spacings from all but 9 others (row 299, 300, 301)" in text
+
+
+def test_a_row_of_totals_is_not_measured(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y,Cu_ppm,Zn_ppm\n4e5,24e5,5,7\n5e5,24e5,6,7\n,,11,14\n", encoding="utf-8")
+    check = check_samples(path, crs=UTM)
+    assert check.elements["max"].tolist() == [6, 7]
+    assert "is 7 in every sample" in check.report()
+
+
+def test_a_column_that_is_not_understood_is_not_said_to_be_empty(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x;y;Cu_ppm\n400000;2400000;1,250\n500000;2400000;2,300\n", encoding="utf-8")
+    assert "nothing can be scored" not in check_samples(path, crs=UTM).report()
 
 
 def test_coordinates_beyond_the_earth_are_said(tmp_path):

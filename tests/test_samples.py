@@ -535,6 +535,52 @@ def test_trailing_commas_in_all_rows_do_not_shift_columns(table):
     assert table("lon,lat,Cu_ppm,\n110,22,5,\n").values.tolist() == [[5]]
 
 
+def test_empty_columns_that_a_spreadsheet_adds_are_none(table):
+    assert table("lon,lat,Cu_ppm,,,\n110,22,5,,,\n,,,,,\n").values.tolist() == [[5]]
+    with pytest.raises(InputError, match="column '' stands 2 times"):
+        table("lon,lat,Cu_ppm,,\n110,22,5,,x\n110,22,5,x,\n")
+
+
+@pytest.mark.parametrize("title", ["ALS Chemex\nCertificate,VA10\n", "sep=,\n", "ALS,,,,,,\n,,,,,,\nVA10,,,,,,\n"])
+def test_lines_above_the_header_are_refused_with_what_to_do(table, title):
+    with pytest.raises(InputError, match=r"line 1 .*remove what stands above the header"):
+        table(title + "id,lon,lat,Cu_ppm,Zn_ppm,a,b\n1,110,22,5,6,,\n2,111,22,7,8,,\n")
+
+
+@pytest.mark.parametrize("delimiter", ["|", " "])
+def test_a_table_of_one_column_is_refused(table, delimiter):
+    with pytest.raises(InputError, match=r"has one column, 'lon.lat.Cu_ppm'; write a comma, a semicolon or a tab"):
+        table("lon,lat,Cu_ppm\n110,22,5\n".replace(",", delimiter))
+
+
+@pytest.mark.parametrize("header", ["经度,纬度", "Longitud,Latitud"])
+def test_coordinates_have_names_in_other_languages(table, header):
+    assert table(f"{header},Cu_ppm\n110,22,5\n").points.tolist() == [[110, 22]]
+
+
+def test_a_few_places_that_are_no_degrees_are_named(table):
+    rows = "".join(f"{110 + i / 10},22,{i}\n" for i in range(1, 9))
+    with pytest.raises(
+        CRSError, match=r"2 of 10 places are no degrees \(row 10, 11\), the first \(22, 110\); are x and y"
+    ):
+        table("lon,lat,Cu_ppm\n" + rows + "22,110,5\n22,111,5\n")
+
+
+def test_kilometres_are_told_from_metres(table):
+    rows = "".join(f"{420 + i},{5200 + i},{i}\n" for i in range(1, 9))
+    with pytest.warns(DataWarning, match="are these kilometres"):
+        table("Easting,Northing,Cu_ppm\n" + rows, crs="EPSG:32617")
+
+
+@pytest.mark.parametrize(("name", "values"), [("UTM_Zone", ("16", "17N")), ("Datum", ("NAD27", "WGS84"))])
+def test_several_zones_or_datums_in_one_table_are_said(table, name, values):
+    rows = "400000,5200000,{},5\n401000,5200000,{},6\n"
+    with pytest.warns(DataWarning, match=f"column '{name}' tells of several coordinate systems"):
+        table(f"x,y,{name},Cu_ppm\n" + rows.format(*values), crs="EPSG:32617")
+    assert len(table(f"x,y,{name},Cu_ppm\n" + rows.format(values[0], ""), crs="EPSG:32617")) == 2
+    assert len(table("x,y,zone,Cu_ppm\n" + rows.format("oxide", "sulphide"), crs="EPSG:32617")) == 2
+
+
 def test_duplicate_headers_are_refused(table):
     with pytest.raises(InputError, match="column 'Cu_ppm' stands 2 times in the header; rename all but one"):
         table("lon,lat,Cu_ppm, Cu_ppm\n110,22,5,6\n")

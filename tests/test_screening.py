@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import shapely
 from affine import Affine
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, rankdata
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.ground import ground_of, ore_places
+from geoprospect.screening import _mean_ranks
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (50, 60))
 COLUMNS = ["auc", "auc_sd", "se", "z_auc", "z_null", "p", "p_holm", "p_bh", "p_shift", "p_family", "contrast",
@@ -187,6 +188,25 @@ def test_deposits_that_share_a_cell_count_once():
     pd.testing.assert_frame_equal(gp.screen(survey, twice), gp.screen(survey, deposits))
 
 
+def test_the_order_of_deposits_makes_no_difference():
+    survey, deposits = planted()
+    cluster = pd.concat([deposits, mines(drawn(20), within=(0.1, 0.9))], ignore_index=True)
+    pd.testing.assert_frame_equal(gp.screen(survey, cluster.iloc[::-1]), gp.screen(survey, cluster))
+
+
+def test_a_large_ground_may_hold_fewer_of_its_places_than_ore_does():
+    grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 0), (300, 300))
+    band = np.arange(90_000.0).reshape(300, 300)
+    x, y = np.meshgrid(grid.x, grid.y)
+    top = np.argsort(band.ravel())[-150:]
+    deposits = gpd.GeoDataFrame(geometry=gpd.points_from_xy(x.ravel()[top], y.ravel()[top]), crs=grid.crs)
+    for seed in range(4):
+        row = gp.screen(
+            grid.dataset({"Cu": band}), deposits, 0.05, seed, permutations=0, rule="holm", pattern_area=1e-3
+        )
+        assert row.loc["Cu", "contrast"] > 5
+
+
 def test_deposits_may_lie_in_another_crs():
     survey, deposits = planted()
     pd.testing.assert_frame_equal(gp.screen(survey, deposits.to_crs("EPSG:4326")), gp.screen(survey, deposits))
@@ -216,8 +236,9 @@ def test_no_deposit_is_drawn_as_barren_ground():
 def test_barren_cells_lie_where_there_are_data():
     survey, deposits = planted()
     held = survey.where(survey["x"] < 500_000 + 3000)
-    ranking = gp.screen(held, deposits, n_barren=10_000)
     east = int((drawn(20)[:, 1] >= 30).sum())
+    with pytest.warns(DataWarning, match=f"{east} do not lie on the grid .*where there are data"):
+        ranking = gp.screen(held, deposits, n_barren=10_000)
     assert (ranking["n_ore"] == 20 - east).all()
     assert (ranking["n_barren"] == 1500 - (20 - east)).all()
 
@@ -251,8 +272,10 @@ def test_turned_dims_make_no_difference():
         (lambda s, d: (s, mines([(-9, 3), (99, 3)])), InputError, "none of the 2 lies on the grid"),
         (lambda s, d: (s, d.iloc[:0]), InputError, "none of the 0 lies on the grid"),
         (lambda s, d: (s, d.set_crs(None, allow_override=True)), CRSError, "carries no CRS"),
-        (lambda s, d: (s.drop_vars(list(s)), d), InputError, "no band"),
-        (lambda s, d: (s * np.nan, d), InputError, "no barren ground"),
+        (lambda s, d: (s.drop_vars(list(s)), d), InputError, "no band of numbers"),
+        (lambda s, d: (s * np.nan, d), InputError, "none of the 20 lies on the grid .* where there are data"),
+        (lambda s, d: (s.astype(str), d), InputError, "no band of numbers"),
+        (lambda s, d: (s["Cu"], d), InputError, r"survey: is a DataArray.*survey\[\['Cu'\]\]"),
         (lambda s, d: (s.drop_vars("spatial_ref"), d), CRSError, "no CRS"),
     ],
 )
@@ -374,7 +397,8 @@ def test_p_by_shifts_is_the_share_of_shifts_that_do_as_well():
     ranking = gp.screen(survey, deposits, n_barren=3000, draws=1, permutations=400, alpha=0.05)
     assert ranking[["p_shift", "p_family"]].ge(1 / 401).all().all()
     assert (ranking["p_family"] >= ranking["p_shift"]).all()
-    np.testing.assert_allclose(ranking[["p_shift", "p_family"]] * 401 % 1 % 1, 0, atol=1e-9)
+    counts = ranking[["p_shift", "p_family"]] * 401
+    np.testing.assert_allclose(counts, counts.round())
     more = gp.screen(survey, deposits, permutations=5000, rng=3)
     np.testing.assert_allclose(more["p_shift"][ranking.index], ranking["p_shift"], atol=0.1)
 
@@ -394,6 +418,18 @@ def test_no_shifts_leave_no_p():
     ranking = gp.screen(survey, deposits, permutations=0, rule="holm")
     assert ranking[["p_shift", "p_family"]].isna().all().all()
     assert ranking["selected"].to_dict() == {"Cu": True, "F": True, "Zn": False}
+
+
+def test_what_is_compared_are_mean_ranks_among_the_whole_ground():
+    survey, deposits = planted()
+    ground = ground_of(survey, None)
+    ore = ore_places(ground, ground.points_of(deposits), deposits)
+    whole = ground.values(np.arange(3000))
+    scores, counts = _mean_ranks(ground, np.stack([ore, np.where(ore > 1500, ore, -1)]), whole)
+    for band, name in enumerate(survey):
+        ranks = (rankdata(survey[name].values.ravel().astype(float)) - 0.5) / 3000
+        assert scores[:, band] == pytest.approx([ranks[ore].mean(), ranks[ore[ore > 1500]].mean()])
+    assert counts[:, 0].tolist() == [20, (ore > 1500).sum()]
 
 
 # -- samples -------------------------------------------------------------------------------------
@@ -421,6 +457,21 @@ def test_samples_in_degrees_are_measured_in_metres():
         ranking = gp.screen(samples.to_crs(4326), pd.concat([deposits, mines([(-2, 0)])], ignore_index=True), reach=60)
     assert (ranking["n_ore"] == 20).all()
     assert ranking["selected"].to_dict() == {"Cu": True, "F": True, "Zn": False}
+
+
+def test_a_duplicate_of_an_ore_sample_is_not_barren():
+    samples, deposits = sampled()
+    twice = gp.Samples(np.tile(samples.points, (2, 1)), np.tile(samples.values, (2, 1)), samples.elements,
+                       samples.units, samples.crs)  # fmt: skip
+    pd.testing.assert_frame_equal(gp.screen(twice, deposits), gp.screen(samples, deposits))
+
+
+def test_sparse_ground_beside_dense_ground_is_ground():
+    rng, corner = np.random.default_rng(0), np.array([5e5, 2e6])
+    points = np.concatenate([rng.uniform(0, 1000, size=(300, 2)), rng.uniform(0, 6000, size=(100, 2))])
+    samples = gp.Samples(points + corner, rng.lognormal(size=(400, 1)), ["Cu"], ["ppm"], "EPSG:32649")
+    places = ground_of(samples, None).place_of(rng.uniform(0, 6000, size=(2000, 2)) + corner)
+    assert (places >= 0).mean() > 0.9
 
 
 def test_a_deposit_takes_the_nearest_sample_within_twice_the_spacing():
@@ -484,6 +535,7 @@ def test_the_machine_is_fitted_anew_for_every_shift():
         ({"validation": "random"}, "validation"),
         ({"statistic": "auc"}, "statistic"),
         ({"reach": 5}, "reach=5: is for samples"),
+        ({"rule": "gao2022", "alternative": "depleted"}, "keeps what is enriched"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(arguments, message):

@@ -345,7 +345,8 @@ def _no_number(
     words = list(dict.fromkeys(text for _, text in wrong))
     shown = ", ".join(map(repr, words[:4])) + (" …" if len(words) > 4 else "")
     # As many different words as that, or with figures in them, are no codes, but a column of text.
-    few = len(words) <= (_FEW_TEXTS if any(re.search(r"\d", word) for word in words) else _FEW_WORDS)
+    figures = any(re.search(r"\d", word) and not word.startswith("#") for word in words)  # #DIV/0! is a word
+    few = len(words) <= (_FEW_TEXTS if figures else _FEW_WORDS)
     declare = words if few else []
     return Problem(
         "error", header,
@@ -482,7 +483,8 @@ _TITLES = {
     "impossible": "more than there can be", "flag": "flags that say neither below nor above",
     "mixed-decimal": "both decimal commas and points", "ambiguous-comma": "a comma or point that may part thousands",
     "unknown-limit": "values below a detection limit that the table does not say",
-    "unit-change": "a maximum far above the median", "zero": "zeros", "below": "values below detection",
+    "unit-change": "a maximum far above the median", "two-units": "two units",
+    "zero": "zeros", "below": "values below detection",
     "over-range": "values above the upper limit", "decimal-comma": "read with a decimal comma",
     "thousands": "read without its thousands separators", "below-words": "words that are read as below detection",
     "flag-marks": "marks among flags that are not followed",

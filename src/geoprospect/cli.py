@@ -55,6 +55,7 @@ def _table_options(command: Any) -> Any:
                      show_default=True, help="What a negative concentration is: below its absolute value, missing, …"),
         click.option("--zero", type=click.Choice(["keep", "below", "missing"]), default="keep", show_default=True,
                      help="What a zero is."),
+        click.option("--encoding", default="utf-8-sig", show_default=True, help="Of a CSV: latin-1, gbk, utf-16, …"),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -129,12 +130,14 @@ def run(toml: Path, out: Path, device: str) -> None:
 @click.option("--full", is_flag=True, help="List every element and every note.")
 def check(
     samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
-    missing: tuple[str, ...], negative: Any, zero: Any, figure: Path | None, full: bool,
+    missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, figure: Path | None, full: bool,
 ) -> None:  # fmt: skip
     """Look a table of samples through; exit code 1 where it cannot be read as it is."""
     from geoprospect.checking import check_samples
 
-    found = check_samples(samples, x, y, crs, _names(elements), units, _codes(missing), negative=negative, zero=zero)
+    found = check_samples(
+        samples, x, y, crs, _names(elements), units, _codes(missing), negative=negative, zero=zero, encoding=encoding
+    )
     click.echo(found.report(full))
     if figure is not None:
         from geoprospect.report import write_check_figure
@@ -159,14 +162,25 @@ def check(
 @_out(".tif")
 def grid(
     samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
-    missing: tuple[str, ...], negative: Any, zero: Any, below: Any, resolution: float | None, grid_crs: str | None,
-    method: str, k: str, power: float, radius: float | None, chunks: int | None, device: str, out: Path,
+    missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, below: Any, resolution: float | None,
+    grid_crs: str | None, method: str, k: str, power: float, radius: float | None, chunks: int | None, device: str,
+    out: Path,
 ) -> None:  # fmt: skip
     """Interpolate a table of samples into a raster of element bands (COG)."""
     import geoprospect as gp
 
     table = gp.read_samples(
-        samples, x, y, crs, _names(elements), units, _codes(missing), below=below, negative=negative, zero=zero
+        samples,
+        x,
+        y,
+        crs,
+        _names(elements),
+        units,
+        _codes(missing),
+        below=below,
+        negative=negative,
+        zero=zero,
+        encoding=encoding,
     )
     cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
     survey = gp.interpolate(
@@ -195,7 +209,7 @@ def grid(
 @_out(".csv")
 def screen(
     survey: Path, deposits: Path, x: str | None, y: str | None, crs: str | None, elements: str | None,
-    units: str | None, missing: tuple[str, ...], negative: Any, zero: Any, below: Any, where: str | None,
+    units: str | None, missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, below: Any, where: str | None,
     deposits_crs: str | None, alpha: float, rule: Any, statistic: Any, validation: Any, permutations: int, draws: int,
     reach: float | None, seed: int, out: Path,
 ) -> None:  # fmt: skip
@@ -209,7 +223,17 @@ def screen(
         ground = ground if elements is None else ground[_names(elements)]
     else:
         ground = gp.read_samples(
-            survey, x, y, crs, _names(elements), units, _codes(missing), below=below, negative=negative, zero=zero
+            survey,
+            x,
+            y,
+            crs,
+            _names(elements),
+            units,
+            _codes(missing),
+            below=below,
+            negative=negative,
+            zero=zero,
+            encoding=encoding,
         )
     ranking = gp.screen(
         ground, known, alpha, seed, rule=rule, statistic=statistic, validation=validation, permutations=permutations,

@@ -19,7 +19,6 @@ from geoprospect.errors import DataWarning, InputError
 from geoprospect.folds import compact_regions, nearest
 from geoprospect.grid import Grid
 from geoprospect.samples import Samples
-from geoprospect.sampling import sample_spacing
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -47,15 +46,24 @@ class Ground:
 
 
 def ground_of(survey: xr.Dataset | Samples, reach: float | None) -> Ground:
-    """Return the places of a survey or of samples; `reach` is for samples, None for twice their spacing."""
+    """Return the places of a survey or of samples; `reach` is for samples, None for one by their spacing."""
     if isinstance(survey, Samples):
         return _ground_of_samples(survey, reach)
+    if not isinstance(survey, xr.Dataset):
+        raise InputError(
+            f"survey: is a {type(survey).__name__}, needs a Dataset of bands or Samples; a single band is "
+            "survey[['Cu']], with two pairs of brackets"
+        )
     if reach is not None:
         raise InputError(f"reach={reach!r}: is for samples; a cell of a survey holds a deposit or does not")
     grid = Grid.of(survey)
-    names = [str(name) for name, band in survey.data_vars.items() if set(band.dims) == {"y", "x"}]
+    names = [
+        str(name)
+        for name, band in survey.data_vars.items()
+        if set(band.dims) == {"y", "x"} and (np.issubdtype(band.dtype, np.number) or band.dtype == bool)
+    ]
     if not names:
-        raise InputError("survey: has no band with dims (y, x)")
+        raise InputError("survey: has no band of numbers with dims (y, x)")
     nx = grid.shape[1]
     bands = survey[names].transpose("y", "x")
     # One band after the other where they are in memory, one pass over the chunks where they are not.
@@ -87,21 +95,38 @@ def ground_of(survey: xr.Dataset | Samples, reach: float | None) -> Ground:
 
 def _ground_of_samples(samples: Samples, reach: float | None) -> Ground:
     grid = Grid.covering(samples, shape=(1, 1))  # for its CRS: metres where the samples are in degrees
-    points = np.column_stack(grid.points(samples.geometry))
-    tree, spacing = cKDTree(points), sample_spacing(*points.T)
-    within = check_number("reach", reach, above=0) if reach is not None else 2 * spacing
+    every = np.column_stack(grid.points(samples.geometry))
+    # Samples of one place are one, with the mean of their values, as in gridding: a duplicate of ore is not barren.
+    points, of = np.unique(every, axis=0, return_inverse=True)
+    known = np.isfinite(samples.values)
+    total, count = np.zeros((len(points), known.shape[1])), np.zeros((len(points), known.shape[1]))
+    np.add.at(total, of.ravel(), np.where(known, samples.values, 0.0))
+    np.add.at(count, of.ravel(), known)
+    values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    tree = cKDTree(points)
+    within = check_number("reach", reach, above=0) if reach is not None else _reach(points, tree)
 
     def place_of(where: Floats) -> Places:
         distance, place = tree.query(where, distance_upper_bound=within)
         return np.where(np.isfinite(distance), place, -1).astype(np.int64)
 
     width, height = np.ptp(points, axis=0)
-    with_data = np.asarray(np.isfinite(samples.values).any(axis=1), dtype=bool)
     return Ground(
-        list(samples.elements), with_data, (float(width), float(height)),
-        lambda known: np.column_stack(grid.points(known.geometry)), place_of, lambda places: points[places],
-        lambda places: samples.values[places], f"within {within:.4g} {grid.unit}s of a sample, in {grid.crs.name!r}",
+        list(samples.elements), np.asarray((count > 0).any(axis=1), dtype=bool), (float(width), float(height)),
+        lambda deposits: np.column_stack(grid.points(deposits.geometry)), place_of, lambda places: points[places],
+        lambda places: values[places], f"within {within:.4g} {grid.unit}s of a sample, in {grid.crs.name!r}",
     )  # fmt: skip
+
+
+def _reach(points: Floats, tree: cKDTree) -> float:
+    """Return twice the distance to the next place that nine in ten places have.
+
+    By the median, ground with few samples would fall apart beside ground with many, and shifts would lose points that
+    the pattern itself does not.
+    """
+    if len(points) < 2:
+        raise InputError("survey: fewer than two places with samples; there is nothing to compare")
+    return float(2 * np.quantile(tree.query(points, k=2)[0][:, 1], 0.9))
 
 
 def place_with_data(ground: Ground) -> Callable[[Floats], Places]:
@@ -116,14 +141,16 @@ def place_with_data(ground: Ground) -> Callable[[Floats], Places]:
 
 def ore_places(ground: Ground, points: Floats, deposits: gpd.GeoDataFrame) -> Places:
     """Return the places, ascending, that hold a deposit."""
-    places = ground.place_of(points)
+    places = place_with_data(ground)(points)
     inside = places >= 0
     if not inside.any():
-        raise InputError(f"deposits: none of the {len(deposits)} lies {ground.where}; are both CRS right?")
+        raise InputError(
+            f"deposits: none of the {len(deposits)} lies {ground.where}, where there are data; are both CRS right?"
+        )
     if not inside.all():
         ids = deposits["id"].to_numpy() if "id" in deposits.columns else np.arange(1, len(deposits) + 1)
         warnings.warn(
-            f"deposits: {int((~inside).sum())} do not lie {ground.where} and are left out "
+            f"deposits: {int((~inside).sum())} do not lie {ground.where}, where there are data, and are left out "
             f"(id {first_rows(ids[~inside])})",
             DataWarning,
             stacklevel=3,

@@ -57,9 +57,18 @@ _MASS_FRACTION = re.compile(r"^\s*[wωW]\s*[(（]\s*([A-Za-z0-9]+)\s*[)）]\s*/?
 _POWER = re.compile(r"(?:^|[/(（×*])\s*[×x*]?\s*10\s*\^?\s*[-−⁻]\s*([269²⁶⁹])(?![0-9])")
 _POWER_UNITS = {"2": "%", "²": "%", "6": "ppm", "⁶": "ppm", "9": "ppb", "⁹": "ppb"}
 
-FLAG_WORDS = frozenset("bdl flag flg qual qualifier q qc sign censored cens remark remarks rmk code lt".split())
+FLAG_WORDS = frozenset("bdl below flag flg qual qualifier q qc sign censored cens remark remarks rmk code lt".split())
 LIMIT_WORDS = frozenset("dl lod mdl lld ldl ld loq detlim".split())
-_NOT_VALUES = FLAG_WORDS | LIMIT_WORDS | frozenset("unit units method rsd sd std err error unc uncertainty".split())
+_NOT_VALUES = (
+    FLAG_WORDS
+    | LIMIT_WORDS
+    | frozenset(
+        "unit units method rsd sd std stdev stddev var 1se 2se sigma 1sigma 2sigma 1s 2s ± +/ err error unc "
+        "uncertainty log log10 ln lg clr alr ilr zscore rank percentile".split()
+    )
+)
+# In one word, as in tables whose headers have ten letters at most: CUPPM, Fe%.
+_UNIT_AT_END = re.compile(r"([A-Za-z0-9]+?)(ppm|ppb|pct|%)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ def read_header(text: str) -> Header:
     words = [*lower[1:], *(f"{a}/{b}" for a, b in pairwise(lower[1:]))]
     units = [_UNITS[word] for word in words if word in _UNITS]
     at = _place_of_analyte(tokens) if units else 0
-    element = _SPELLINGS.get(lower[at], tokens[at])
+    # eU is uranium as its daughters tell, not europium.
+    element = tokens[at] if tokens[at] == "eU" else _SPELLINGS.get(lower[at], tokens[at])
     if units:
         # A percentage may be of anything: clay, slope, cover.
         known = lower[at] in _ANALYTES_LOWER and all(_METHOD.fullmatch(w) or w in _OF_WHAT for w in lower[:at])
@@ -108,7 +118,15 @@ def header_tokens(text: str) -> list[str]:
     fraction = _MASS_FRACTION.match(text)
     of_what = fraction is not None and fraction[1].lower() in _ANALYTES_LOWER  # W(ppm) is tungsten
     words = _with_unit(_MASS_FRACTION.sub(r"\1 (", text) if of_what else text)
-    return [token for token in re.split(r"[\s_()（）\[\]{},;:.*#?-]+", words.strip()) if token]
+    tokens = [token for token in re.split(r"[\s_()（）\[\]{},;:.*#?-]+", words.strip()) if token]
+    tokens = [part for token in tokens for part in _parted(token)]
+    return [*tokens[1:], tokens[0]] if len(tokens) > 1 and _plain(tokens[0]) in _UNITS else tokens
+
+
+def _parted(token: str) -> tuple[str, ...]:
+    """Return an element and the unit that is written with it in one word, or the word."""
+    found = _UNIT_AT_END.fullmatch(token)
+    return found.groups() if found and found[1].lower() in _ANALYTES_LOWER else (token,)
 
 
 def _with_unit(text: str) -> str:

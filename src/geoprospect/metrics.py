@@ -301,7 +301,11 @@ def _ratio(part: int, whole: int) -> float:
 
 def labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return which points are ore, and their scores; raise where these do not fit together."""
-    given, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    given = np.asarray(labels)
+    try:
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"scores: need numbers, got {scores!r:.100}") from None
     if given.ndim != 1 or given.shape != values.shape:
         raise InputError(f"labels, scores: have shapes {given.shape} and {values.shape}, need one and the same (n,)")
     if not np.isin(given, (0, 1)).all():

@@ -57,9 +57,10 @@ from geoprospect.tables import (
 _CONFLICT = 0.5  # values at one place that differ by more than this share of their mean
 _ELSEWHERE = 10.0  # degrees or metres from (0, 0) at which a survey does not hold it
 _UNITS_WITHIN = 3  # rows below the header among which one of units is looked for
+_OF_COORDINATES = frozenset("m km metre metres meter meters deg degree degrees dd °".split())
 # Columns that say in which system the coordinates of a row are.
 _SYSTEMS = {"zone": "zone", "utm_zone": "zone", "utmzone": "zone", "datum": "datum", "epsg": "crs", "crs": "crs"}
-_MOST_OF_IT = 0.5  # share of the cells of a row that must be units to make it a row of units
+_MOST_OF_IT = 0.5  # a row is one of units where they are more than this share of its cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ def scan_table(
     used = {h.text for h in headers} | set(plan.flags.values()) | set(plan.limit_columns.values())
     skipped = tuple(name for name in names if name not in used)
     problems += [*plan.notes, *_of_places(points, lines, source.crs, columns), *_of_systems(frame, source)]
-    if elements is None:
+    if elements is None and headers:
         problems += _of_skipped(skipped)
     return Table(file, lines, source.x_name, source.y_name, points, source.crs, columns, skipped, tuple(problems))
 
@@ -279,7 +280,8 @@ def _without_units_row(
         units = {str(name): known_unit(cell) for name, cell in filled.items() if known_unit(cell)}
         if pd.to_numeric(pd.Series(list(filled.values()), dtype="str"), errors="coerce").notna().any():
             break
-        if units and len(units) >= _MOST_OF_IT * len(filled):
+        others = [cell for cell in filled.values() if cell.lower() not in _OF_COORDINATES]
+        if units and len(units) > _MOST_OF_IT * len(others):
             return frame.iloc[at + 1 :].reset_index(drop=True), lines[at + 1 :], units
     return frame, lines, {}
 
@@ -296,8 +298,8 @@ def _text_points(
     )
     points = np.column_stack([east, north])
     points[(east == north) & np.isin(east, reading.codes)] = np.nan
-    coded = np.isin(points[:, 0], [] if reading.no_codes else [one for one in set(points[:, 0]) if is_code(one)])
-    coded &= points[:, 0] == points[:, 1]
+    alike = set() if reading.no_codes else set(east[east == north].tolist())
+    coded = (east == north) & np.isin(points[:, 0], [number for number in alike if is_code(number)])
     if not coded.any() or coded.all():
         return points, [*wrong, *wrong_too]
     codes = sorted(set(points[coded, 0].tolist()))
@@ -333,10 +335,17 @@ class _Plan:
         if respelled:
             notes.append(_note(f"elements are spelled as usual: {first_rows(respelled)}", "respelled"))
         if in_units:
-            notes.append(_note("the row below the header is one of units", "units-row"))
+            notes.append(_note("a row below the header is one of units", "units-row"))
         given = {h.text: units for h in headers} if isinstance(units, str) else given_for(
             "units", units or {}, headers, elements
         )  # fmt: skip
+        for h in headers:
+            below = in_units.get(h.text, h.unit)
+            if h.unit and below != h.unit and h.text not in given:
+                message = (
+                    f"column {h.text!r}: the header says {h.unit}, the row of units {below}; pass units= to settle it"
+                )
+                notes.append(Problem("warning", h.text, message, "two-units"))
         known = [str(given.get(h.text, h.unit or in_units.get(h.text, ""))) for h in headers]
         bare = [name for name, unit in zip(elements, known, strict=True) if not unit]
         if bare:
@@ -457,7 +466,7 @@ def _of_places(
 
 def _of_systems(frame: pd.DataFrame, source: _Source) -> list[Problem]:
     """Return the warning about a column that says that coordinates are in several zones or on several datums."""
-    placed, found = np.isfinite(source.points).all(axis=1), []
+    placed, found = np.asarray(np.isfinite(source.points).all(axis=1)), []
     for name in frame.columns:
         kind = _SYSTEMS.get(str(name).lower().replace(" ", "_"))
         if kind is None or not source.x_name or name in (source.x_name, source.y_name):

@@ -101,7 +101,8 @@ def screen(
         Barren places lie farther than this from every deposit, in units of the CRS.
     reach : float, optional
         With samples: deposits farther than this from every sample are left out. In units of the CRS,
-        metres for samples in degrees. Default: twice the median distance between neighbouring samples.
+        metres for samples in degrees. Default: twice the distance to the next one that nine in ten
+        samples have.
     permutations : int, default 1999
         Random shifts; 0 for none.
     pattern_area : float, default 0.1
@@ -174,6 +175,8 @@ def screen(
             f"alternative={alternative!r}: a support vector machine takes either direction; leave it out, or pass "
             "statistic='rank'"
         )
+    if rule == "gao2022" and alternative == "depleted":
+        raise InputError("alternative='depleted', rule='gao2022': the paper keeps what is enriched; pass another rule")
     if rule == "shift" and 1 / (m + 1) > alpha:
         raise InputError(
             f"permutations={m}: p cannot be less than 1/{m + 1}, so nothing can be selected at alpha={alpha:g}; "
@@ -193,9 +196,8 @@ def screen(
     ranking["p_holm"], ranking["p_bh"] = (adjust_p(ranking["p"].to_numpy(), how) for how in ("holm", "bh"))
     ranking["p_shift"] = ranking["p_family"] = np.nan
     if m and scorable.any():
-        at = ground.place_of(points)
-        once = points[np.flatnonzero(at >= 0)[np.unique(at[at >= 0], return_index=True)[1]]]
-        places = shifted_places(once, ground.extent, place_with_data(ground), m, generator)
+        # From the middle of its place, so that deposits of one cell are one, whatever their order.
+        places = shifted_places(ground.position(ore), ground.extent, place_with_data(ground), m, generator)
         if statistic == "rank":
             means, counts = _mean_ranks(ground, places, whole)
         else:
@@ -414,6 +416,9 @@ def _contrasts(ground: Ground, ore: Places, whole: Floats, direction: pd.Series,
         limit = np.quantile(sign * known, 1 - area)
         share = float((sign * known >= limit).mean())
         n = round(ground.with_data.sum() * known.size / len(whole))
-        weights = weights_of_evidence(int((sign * at_ore >= limit).sum()), at_ore.size, round(share * n), n)
+        hits = int((sign * at_ore >= limit).sum())
+        # Of a large ground the share is that of a part, which may hold fewer places than ore does.
+        pattern = min(max(round(share * n), hits), n - (at_ore.size - hits))
+        weights = weights_of_evidence(hits, at_ore.size, pattern, n)
         rows.append((float(weights.contrast), float(weights.studentised)))
     return pd.DataFrame(rows, columns=["contrast", "contrast_studentised"], index=direction.index)

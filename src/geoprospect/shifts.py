@@ -59,7 +59,9 @@ def shifted_places(
     here = _once(place_of(points)[None])
     kept_here = int((here >= 0).sum())
     moved = np.empty((0, len(points)), dtype=np.int64)
+    tried = 0
     for _ in range(max(1, _TRIES * n // _BATCH)):
+        tried += _BATCH
         vectors = rng.uniform(-1, 1, size=(_BATCH, 1, 2)) * extent  # (S, 1, 2)
         places = place_of((points + vectors).reshape(-1, 2)).reshape(_BATCH, -1)
         kept = (places >= 0).sum(axis=1)
@@ -71,7 +73,7 @@ def shifted_places(
         if len(enough) >= n:
             return np.concatenate([here, _once(enough[:n])])
     raise InputError(
-        f"permutations={n}: only {len(moved)} of {_TRIES * n} random shifts keep a tenth of the {kept_here} deposits "
+        f"permutations={n}: only {len(moved)} of {tried} random shifts keep a tenth of the {kept_here} deposits "
         "on ground with data; the ground is too patchy for this test: pass permutations=0 and rule='holm'"
     )
 
@@ -86,7 +88,7 @@ def standardised(means: Floats, counts: NDArray[np.int64]) -> Floats:
     Parameters
     ----------
     means : ndarray of shape (1 + n_shifts, n_bands)
-        Mean rank of the pattern in each band; the unshifted first.
+        Statistic of the pattern in each band, a mean over its points; the unshifted first.
     counts : ndarray of shape (1 + n_shifts, n_bands)
         Points that each mean was taken over; where it is 0, the mean is not looked at.
 
@@ -138,8 +140,8 @@ def family_wise(scores: Floats, alternative: str) -> Floats:
     """Return p values corrected for the number of bands by the step-down maximum of Westfall and Young [1]_.
 
     The greatest score over the bands is compared with the greatest of each shift, the second with
-    the greatest over the bands that are left, and so on. Bands that are alike cost less than by
-    Holm's procedure, and p goes down to 1/(m + 1) whatever the number of bands.
+    the greatest over the bands that are left, and so on. Bands that are alike count as about one, and p
+    goes down to 1/(m + 1) whatever their number.
 
     Parameters
     ----------
