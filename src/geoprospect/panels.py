@@ -122,7 +122,7 @@ def roc_panel(
     >>> import geoprospect as gp
     >>> ax = gp.plotting.roc_panel({"Cu": ([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.8])})
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['0.750 (0.07–0.99)  Cu', '0.500  chance']
+    ['0.750 (0.23–0.97)  Cu', '0.500  chance']
     """
     from sklearn.metrics import roc_curve
 
