@@ -1,13 +1,16 @@
 """One TOML file, one schema."""
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
+from geoprospect.recipes import RECIPES
 
 LEAST = '[samples]\npath = "samples.csv"\n[deposits]\npath = "deposits.geojson"\n'
 
@@ -106,7 +109,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
         (schema.BandsSection, gp.read_bands, {"path", "name"}),
         (schema.ScreeningSection, gp.screen, set()),
         (schema.WindowsSection, gp.sample_windows, set()),
-        (schema.TrainingSection, gp.train, set()),
+        (schema.TrainingSection, gp.train, {field.name for field in fields(gp.Recipe)}),
         (schema.ValidationSection, gp.cross_validate, set()),
         (schema.PredictionSection, gp.predict, {"cells"}),
         (schema.TargetsSection, gp.delineate, set()),
@@ -119,6 +122,17 @@ def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, funct
             assert name in parameters
             if not field.is_required():
                 assert field.default == parameters[name].default
+
+
+def test_the_settings_of_a_training_are_those_of_a_recipe_and_left_to_it():
+    names = [field.name for field in fields(gp.Recipe)]
+    section = schema.TrainingSection.model_fields
+    assert set(names) <= set(section)
+    assert all(section[name].default is None for name in names)
+    assert get_args(section["recipe"].annotation) == tuple(RECIPES)
+    assert schema.TrainingSection(epochs=3, network="resnet18").arguments() == {
+        "network": "resnet18", "recipe": "default", "n_models": 1, "epochs": 3
+    }  # fmt: skip
 
 
 def test_the_lines_in_the_readme_are_a_valid_configuration(load):

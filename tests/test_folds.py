@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from geoprospect.folds import clusters, compact_regions, nearest, overlaps, separated
+from geoprospect.folds import clusters, compact_regions, dealt, nearest, overlaps, separated, shared_ground
 
 whole = st.integers(-5, 15).map(float)
 anywhere = st.floats(-100, 100).map(lambda v: round(v, 3))
@@ -36,16 +36,27 @@ def test_rectangles_overlap_when_they_share_an_area(a, b):
     np.testing.assert_array_equal(overlaps(a, b), (shared > 0).any(axis=1))
 
 
-@given(a=boxes, b=boxes, buffer=buffers)
-def test_with_a_buffer_they_overlap_when_their_sides_come_nearer(a, b, buffer):
-    # The buffer is measured along x and y, so a corner may be up to 1.41 times as far.
-    grown = rectangles(b + np.array([-buffer, -buffer, buffer, buffer]))
-    shared = shapely.area(shapely.intersection(rectangles(a)[:, None], grown[None, :]))
-    found = overlaps(a, b, buffer)
-    np.testing.assert_array_equal(found, (shared > 0).any(axis=1))
-    distance = shapely.distance(rectangles(a)[:, None], rectangles(b)[None, :]).min(axis=1)
-    assert found[distance < buffer].all()
-    assert not found[distance > buffer * 2**0.5 + 1e-9].any()
+@given(a=boxes, b=boxes, buffer=st.sampled_from([0.5, 1.0, 2**0.5, 3.0, 5.0]))
+def test_with_a_buffer_they_overlap_when_they_come_nearer(a, b, buffer):
+    # From corner to corner as the crow flies; 1.41421 and 5 are distances of corners on a lattice.
+    distance = shapely.distance(rectangles(a)[:, None], rectangles(b)[None, :])
+    shared = shapely.area(shapely.intersection(rectangles(a)[:, None], rectangles(b)[None, :]))
+    np.testing.assert_array_equal(overlaps(a, b, buffer), ((distance < buffer * (1 - 1e-9)) | (shared > 0)).any(axis=1))
+
+
+@given(seed=st.integers(0, 2**31), n=st.sampled_from([1, 31, 32, 33, 200]), buffer=buffers, wide=st.booleans())
+def test_many_rectangles_are_compared_as_few_are(seed, n, buffer, wide):
+    draw = np.random.default_rng(seed)
+    corner = draw.integers(0, [400, 3 if wide else 400], (n + 60, 2)).astype(float)
+    every = np.column_stack([corner, corner + draw.integers(1, 12, (n + 60, 2))])
+    a, b = every[:60], every[60:]
+    expected = np.any([overlaps(a, one[None], buffer) for one in b], axis=0)
+    np.testing.assert_array_equal(overlaps(a, b, buffer), expected)
+
+
+def test_rounding_does_not_bring_rectangles_nearer():
+    # 0.7 - 0.4 is a little less than 0.3.
+    assert not overlaps(np.array([[0.7, 0.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 0.4, 1.0]]), buffer=0.3).any()
 
 
 def test_a_shared_edge_is_no_overlap():
@@ -57,7 +68,23 @@ def test_a_shared_edge_is_no_overlap():
 
 
 def test_nothing_overlaps_nothing():
-    assert overlaps(np.array([[0.0, 0.0, 1.0, 1.0]]), np.empty((0, 4))).tolist() == [False]
+    one = np.array([[0.0, 0.0, 1.0, 1.0]])
+    assert overlaps(one, np.empty((0, 4))).tolist() == [False]
+    assert overlaps(np.empty((0, 4)), one).tolist() == []
+
+
+@given(a=boxes, b=boxes)
+def test_shared_ground_is_that_of_polygons(a, b):
+    union = shapely.union_all(rectangles(b))
+    expected = shapely.area(shapely.intersection(rectangles(a), union)) / shapely.area(rectangles(a))
+    np.testing.assert_allclose(shared_ground(a, b), expected, rtol=0, atol=1e-12)
+
+
+def test_ground_is_not_shared_with_nothing():
+    one = np.array([[0.0, 0.0, 1.0, 1.0]])
+    assert shared_ground(one, np.empty((0, 4))).tolist() == [0]
+    assert shared_ground(np.empty((0, 4)), one).tolist() == []
+    assert shared_ground(np.empty((0, 4)), np.empty((0, 4))).tolist() == []
 
 
 @given(bounds=boxes, buffer=buffers, seed=st.integers(0, 2**31), n=st.integers(1, 4))
@@ -74,6 +101,7 @@ def test_training_ground_is_never_test_ground(bounds, buffer, seed, n):
             shared = shapely.area(shapely.intersection(shapes[train][:, None], shapes[test][None, :]))
             assert shared.max() == 0
             assert shapely.distance(shapes[train][:, None], shapes[test][None, :]).min() >= buffer
+        assert train.tolist() == sorted(train)
         # Nothing is given away: what is in neither part comes too near.
         dropped = np.setdiff1d(np.arange(len(bounds)), np.concatenate([train, test]))
         assert overlaps(bounds[dropped], bounds[test], buffer).all()
@@ -138,6 +166,11 @@ def test_clusters_are_the_connected_parts(points, distance):
     same = found[:, None] == found[None, :]
     np.testing.assert_array_equal(same, expected[:, None] == expected[None, :])
     assert np.unique(found).tolist() == list(range(found.max() + 1))
+    places, first = np.unique(points, axis=0, return_index=True)
+    middles = [places[found[first] == one, 0].mean() for one in range(found.max() + 1)]
+    assert (np.diff(middles) >= -1e-9).all()
+    order = np.random.default_rng(0).permutation(len(points))
+    np.testing.assert_array_equal(clusters(points[order], distance), found[order])
 
 
 @given(points=points, anchors=points)
@@ -145,3 +178,29 @@ def test_the_nearest_anchor_is_nearest(points, anchors):
     found = nearest(points, anchors)
     distance = cdist(points, anchors)
     np.testing.assert_allclose(distance[np.arange(len(points)), found], distance.min(axis=1), atol=1e-12)
+
+
+# -- sharing out -------------------------------------------------------------------------------
+
+loads = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=30).map(np.array)
+
+
+@given(load=loads, n=st.integers(1, 6))
+def test_every_hand_gets_deposits_and_none_much_more_than_another(load, n):
+    n = max(1, min(n, int((load[:, 0] > 0).sum())))
+    hand = dealt(load, n)
+    held = np.array([load[hand == one].sum(axis=0) for one in range(n)])
+    assert held.sum() == load.sum()
+    if load[:, 0].any():
+        assert (held[:, 0] > 0).all()
+        # The last unit that the fullest hand got was dealt to what was then the emptiest.
+        assert np.ptp(held[:, 0]) <= load[:, 0].max()
+    np.testing.assert_array_equal(hand, dealt(load, n))
+
+
+def test_units_are_dealt_by_hand():
+    assert dealt(np.array([[1, 0], [5, 0], [3, 0], [1, 0]]), 2).tolist() == [1, 0, 1, 1]
+    # Ground without deposits goes where barren windows are lacking, the fullest first.
+    assert dealt(np.array([[4, 0], [1, 5], [0, 2], [0, 4], [0, 3]]), 2).tolist() == [0, 1, 1, 0, 0]
+    # As many deposits: the one with fewer barren windows so far.
+    assert dealt(np.array([[2, 9], [2, 1], [1, 1]]), 2).tolist() == [0, 1, 1]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import geoprospect as gp
 from geoprospect import inference
 from geoprospect.errors import DeviceError, DivergenceError, InputError, NameNotFoundError
-from geoprospect.networks import build_network
+from geoprospect.networks import build_network, last_features, set_halo
 
 CRS = "EPSG:32649"
 BANDS = ("Cu", "Au")
@@ -383,6 +383,57 @@ def test_windows_are_predicted_from_the_crop_nearest_to_their_middle_that_holds_
     assert found.dtype == np.float64
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_windows_of_all_zooms_are_seen_as_means_over_their_blocks_of_cells() -> None:
+    survey, model, grid = make_survey(60, 60, holes=0.1), as_model(tiny(), crop=6, size=8), make_grid(60, 60)
+    zooms = np.array([1, 2, 3, 2])
+    windows = gp.Windows(grid, [3, 10, 20, 40], [5, 12, 22, 2], [0, 1, 0, 0], [-1, 0, -1, -1], ("mine",),
+                         [(grid.x[13], grid.y[12])], size=8, crop=6, zooms=zooms)  # fmt: skip
+    stack = model.stack(survey)[0].astype(np.float64)
+    shown = []
+    for k, (row, col) in enumerate(np.column_stack([windows.rows, windows.cols]) + windows.central_crop()):
+        wide = 6 * zooms[k]
+        blocks = stack[:, row : row + wide, col : col + wide].reshape(2, 6, zooms[k], 6, zooms[k])
+        shown.append(blocks.mean(axis=(2, 4)))
+    with torch.no_grad():
+        logits = model.networks[0](torch.from_numpy(np.stack(shown).astype(np.float32)))
+    found = gp.predict_windows(model, survey, windows, "cpu")
+    np.testing.assert_allclose(found, torch.softmax(logits, 1)[:, 1].numpy(), rtol=0, atol=1e-6)
+    survey["Cu"][20:40, 22:44] = np.nan  # the whole ground of the third, but for its last rows and columns
+    survey["Cu"][12:18, 14:20] = np.nan  # a quarter of the second
+    assert np.isfinite(gp.predict_windows(model, survey, windows, "cpu")).all()
+    survey["Cu"][20:44, 22:46] = np.nan
+    assert np.isfinite(gp.predict_windows(model, survey, windows, "cpu")).tolist() == [True, True, False, True]
+
+
+def test_with_a_halo_the_network_sees_the_ground_around_and_zeros_off_the_survey() -> None:
+    survey, grid = make_survey(120, 110), make_grid(120, 110)
+    network = build_network("shufflenet_v2_x1_0", 2, seed=3)
+    model = as_model(network, crop=32)
+    windows = gp.Windows(grid, [40, 0], [38, 70], [0, 0], [-1, -1], (), [], size=32, crop=32)
+    stack = np.pad(model.stack(survey)[0], ((0, 0), (32, 32), (32, 32)))
+    wide = np.stack([stack[:, row : row + 96, col : col + 96] for row, col in ((40, 38), (0, 70))])
+    set_halo(network, 32)
+    with torch.no_grad():
+        expected = torch.softmax(network(torch.from_numpy(wide)), 1)[:, 1].numpy()
+    set_halo(network, 0)
+    found = gp.predict_windows(model, survey, windows, "cpu", halo=32)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert last_features(network).features == 0
+    plain = gp.predict_windows(model, survey, windows, "cpu")
+    with torch.no_grad():
+        middle = torch.softmax(network(torch.from_numpy(wide[:, :, 32:64, 32:64].copy())), 1)[:, 1].numpy()
+    np.testing.assert_allclose(plain, middle, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("halo", [-32, 1.5, 33, "32"])
+def test_a_halo_that_is_no_multiple_of_32_cells_is_refused(halo: Any) -> None:
+    windows = gp.Windows(make_grid(40, 40), [4], [4], [0], [-1], (), [], size=32, crop=32)
+    model = as_model(build_network("shufflenet_v2_x1_0", 2), crop=32)
+    with pytest.raises(InputError, match="multiple of 32" if halo == 33 else "halo="):
+        gp.predict_windows(model, make_survey(40, 40), windows, "cpu", halo=halo)
+    assert last_features(model.networks[0]).features == 0
 
 
 def test_windows_with_a_little_data_are_predicted_and_those_without_are_nan() -> None:

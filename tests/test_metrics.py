@@ -10,8 +10,12 @@ import shapely
 from affine import Affine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
+    average_precision_score,
     balanced_accuracy_score,
+    brier_score_loss,
     confusion_matrix,
     f1_score,
     precision_score,
@@ -21,6 +25,7 @@ from sklearn.metrics import (
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
+from geoprospect.metrics import average_precision, brier_score, calibration_slope
 
 # Scores with many ties, and any scores at all.
 scores = st.one_of(st.integers(0, 3).map(float), st.floats(-1e9, 1e9))
@@ -192,6 +197,115 @@ def test_the_frame_holds_the_numbers_of_the_properties():
 def test_counts_that_are_none_are_refused(counts):
     with pytest.raises(InputError):
         gp.Evaluation(*counts)
+
+
+# -- precision, probabilities ------------------------------------------------------------------
+
+# Probabilities with ties, 0 and 1, and any at all.
+chances = st.one_of(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), st.floats(0, 1))
+foretold = st.lists(st.tuples(st.booleans(), chances), min_size=2, max_size=40)
+
+
+@given(pairs=labelled)
+def test_the_average_precision_is_that_of_scikit_learn(pairs):
+    labels, values = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
+    assume(labels.any())
+    assert average_precision(labels, values) == pytest.approx(average_precision_score(labels, values), abs=1e-12)
+
+
+def test_the_average_precision_by_hand():
+    # The highest score is barren, then two ore points with one score, then a barren one.
+    assert average_precision([0, 1, 1, 0], [4, 3, 3, 1]) == pytest.approx(2 / 3)
+    assert average_precision([1, 1, 0, 0], [4, 3, 2, 1]) == 1
+    assert average_precision([0, 0, 0, 1], [1, 1, 1, 1]) == 0.25  # a constant score: the share of ore
+    assert average_precision([0, 1, 0, 1], [4, 3, 2, 1]) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert math.isnan(average_precision([0, 0], [1, 2]))
+
+
+@given(pairs=foretold)
+def test_the_brier_score_is_that_of_scikit_learn(pairs):
+    labels, p = np.array([int(a) for a, _ in pairs]), np.array([b for _, b in pairs])
+    assert brier_score(labels, p) == pytest.approx(brier_score_loss(labels, p, pos_label=1), abs=1e-12)
+
+
+def test_the_brier_score_by_hand():
+    assert brier_score([1, 0], [1, 0]) == 0
+    assert brier_score([1, 0], [0, 1]) == 1
+    assert brier_score([1, 0, 0, 0], [0.5] * 4) == 0.25
+    assert brier_score([1, 0], [0.6, 0.4]) == pytest.approx(0.16)
+    assert math.isnan(brier_score([], []))
+
+
+def recalibrated(labels, p):
+    """Return slope and intercept of scikit-learn's unpenalised logistic regression on the clipped logits."""
+    x = logit(np.clip(p, 1e-6, 1 - 1e-6))[:, None]
+    fitted = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000, solver="newton-cholesky").fit(x, labels)
+    return fitted.coef_[0, 0], fitted.intercept_[0]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_calibration_slope_is_that_of_an_unpenalised_logistic_regression(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(rng.integers(20, 200)) % int(rng.integers(2, 5)) == 0)
+    p = np.round(rng.beta(*rng.choice([0.2, 0.5, 1, 3], 2), labels.size), int(rng.integers(2, 9)))
+    slope, intercept = calibration_slope(labels, p)
+    assert (slope, intercept) == pytest.approx(recalibrated(labels, p), rel=1e-6, abs=1e-8)
+
+
+def test_probabilities_that_are_too_sure_have_the_slope_that_mends_them():
+    rng = np.random.default_rng(0)
+    truth = expit(rng.normal(size=40_000))
+    labels = rng.random(truth.size) < truth
+    assert calibration_slope(labels, truth) == pytest.approx((1, 0), abs=0.05)
+    slope, intercept = calibration_slope(labels, expit(2 * logit(truth) + 1))
+    assert (slope, intercept) == pytest.approx((0.5, -0.5), abs=0.05)
+
+
+def test_probabilities_of_0_and_1_are_taken_for_almost_sure():
+    labels, p = [0, 0, 1, 0, 1, 1], np.array([0, 0, 0, 1, 1, 1], dtype=float)
+    # Two in three are right on either side: log 2 over the logit of 1 - 1e-6.
+    slope, intercept = calibration_slope(labels, p)
+    assert slope == pytest.approx(math.log(2) / logit(1 - 1e-6))
+    assert intercept == pytest.approx(0, abs=1e-9)
+
+
+def test_a_slope_that_whole_steps_of_newtons_method_miss_is_found():
+    # A sure error far out beside much that is alike: the second step overshoots, and the next ones never come back.
+    x = np.concatenate([[-0.326, 0.025, 13], np.linspace(-0.327, -0.306, 60)])
+    labels, p = np.repeat([0, 1], [3, 60]), expit(x)
+    assert calibration_slope(labels, p) == pytest.approx(recalibrated(labels, p), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "p"),
+    [([1, 1], [0.2, 0.8]), ([0, 0], [0.2, 0.8]), ([0, 1, 1, 0], [0.5] * 4), ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]),
+     ([1, 1, 0, 0], [0.1, 0.2, 0.3, 0.4]), ([0, 0, 1, 1], [0.1, 0.2, 0.2, 0.4]),
+     ([0, 1, 0, 0, 1], [0.5, 0.5, 0.5, 0.5, 0.9]), ([0, 0, 1, 1, 0], [0.5, 0.3, 0.5 + 1e-13, 0.5, 0.5 + 1e-13])],
+)  # fmt: skip
+def test_a_slope_that_has_no_end_is_not_given(labels, p):
+    assert np.isnan(calibration_slope(labels, p)).all()
+
+
+@given(pairs=foretold)
+def test_a_slope_is_given_exactly_where_the_classes_overlap(pairs):
+    ore, barren = [p for label, p in pairs if label], [p for label, p in pairs if not label]
+    slope, intercept = calibration_slope([int(label) for label, _ in pairs], [p for _, p in pairs])
+    clip = [np.clip(part, 1e-6, 1 - 1e-6) for part in (ore, barren)]
+    overlap = bool(ore and barren) and clip[0].min() < clip[1].max() and clip[1].min() < clip[0].max()
+    if not overlap:
+        assert math.isnan(slope)
+    elif np.ptp(np.concatenate(clip)) > 0.01:
+        assert math.isfinite(slope)
+    assert math.isnan(slope) == math.isnan(intercept)
+
+
+@pytest.mark.parametrize("score", [brier_score, calibration_slope])
+def test_what_is_no_probability_is_refused(score):
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(InputError, match=rf"probabilities: {wrong} and 0 more are not within 0 and 1.*rank_auc"):
+            score([0, 1], [0.5, wrong])
+    with pytest.raises(InputError, match="not finite"):
+        score([0, 1], [0.5, math.nan])
 
 
 # -- evaluate ----------------------------------------------------------------------------------

@@ -42,11 +42,11 @@ def make_survey(grid: gp.Grid = GRID, names: tuple[str, ...] = ("Cu", "Au"), **u
     return grid.dataset(bands, {name: {"units": (UNITS | units).get(name, "")} for name in names})
 
 
-def make_model(n_models: int = 2, seed: int = 0) -> ProspectivityModel:
+def make_model(n_models: int = 2, seed: int = 0, norm: str = "batch") -> ProspectivityModel:
     """A model that was never trained; its head is made loud, so that probabilities differ."""
     networks = []
     for i in range(n_models):
-        network = build_network(SMALL, 2, seed=seed + i).eval()
+        network = build_network(SMALL, 2, seed=seed + i, norm=norm).eval()
         network.get_submodule("fc").weight.data *= 50
         networks.append(network)
     return ProspectivityModel(
@@ -54,7 +54,7 @@ def make_model(n_models: int = 2, seed: int = 0) -> ProspectivityModel:
         offset=np.array([8.1, 7.9]), scale=np.array([4.2, 1 / 3]), size=10, crop=8, cell_size=(100.0, 100.0), seed=7,
         history=pd.DataFrame({"model": [0, 1], "epoch": [1, 1], "loss": [0.7, 0.1 + 0.2], "accuracy": [0.5, 0.25],
                               "learning_rate": [0.01, 0.01]}),
-        settings={"recipe": "gao2022", "epochs": 1, "lr": 0.01},
+        settings={"recipe": "gao2022", "epochs": 1, "lr": 0.01}, norm=norm,
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_a_model_that_was_saved_predicts_the_same_bytes(model: ProspectivityMode
 
 def test_everything_that_describes_a_model_comes_back(model: ProspectivityModel, folder: Path) -> None:
     back = ProspectivityModel.load(folder)
-    for name in ("network", "bands", "units", "size", "crop", "cell_size", "seed", "settings"):
+    for name in ("network", "bands", "units", "size", "crop", "cell_size", "seed", "settings", "norm"):
         assert getattr(back, name) == getattr(model, name)
     assert back.offset.tobytes() == model.offset.tobytes()
     assert back.scale.tobytes() == model.scale.tobytes()
@@ -118,6 +118,51 @@ def test_saving_twice_gives_the_same_files(model: ProspectivityModel, files: dic
 def test_a_long_list_of_bands_is_cut_in_the_repr(model: ProspectivityModel) -> None:
     many = ProspectivityModel(**{**vars(model), "bands": tuple(f"B{i}" for i in range(10))})
     assert "on 10 bands (B0, B1, B2, B3, B4, B5, B6, B7, …)" in repr(many)
+
+
+def test_a_model_with_group_normalisation_comes_back_with_it(tmp_path: Path) -> None:
+    model, survey = make_model(norm="group"), make_survey()
+    back = ProspectivityModel.load(model.save(tmp_path / "model"))
+    assert back.norm == "group"
+    before, after = (gp.predict(one, survey, 3, "cpu")["probability"].values for one in (model, back))
+    assert before.std() > 0
+    assert before.tobytes() == after.tobytes()
+
+
+def test_a_description_from_before_there_was_a_choice_means_batch_normalisation(folder: Path) -> None:
+    meta = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert meta.pop("norm") == "batch"
+    (folder / "model.json").write_text(json.dumps(meta), encoding="utf-8")
+    write_manifest(folder)
+    assert ProspectivityModel.load(folder).norm == "batch"
+
+
+def test_normalisation_has_a_default_for_those_who_put_a_model_together_by_hand(model: ProspectivityModel) -> None:
+    without = {name: value for name, value in vars(model).items() if name != "norm"}
+    assert ProspectivityModel(**without).norm == "batch"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_further_files_in_a_folder_do_not_keep_a_model_from_loading(
+    listed: bool, model: ProspectivityModel, folder: Path
+) -> None:
+    save_file({"momentum": torch.ones(3)}, folder / "state.safetensors")
+    (folder / "state.json").write_text('{"epoch": 3}', encoding="utf-8")
+    (folder / "more").mkdir()
+    if listed:
+        (folder / "more").rmdir()
+        write_manifest(folder)
+    back = ProspectivityModel.load(folder)
+    assert repr(back) == repr(model)
+    assert len(back.networks) == 2
+
+
+def test_further_files_that_the_manifest_names_are_checked_too(folder: Path) -> None:
+    (folder / "state.json").write_text('{"epoch": 3}', encoding="utf-8")
+    write_manifest(folder)
+    (folder / "state.json").write_text('{"epoch": 4}', encoding="utf-8")
+    with pytest.raises(CorruptFileError, match=r"state\.json"):
+        ProspectivityModel.load(folder)
 
 
 # ---------------------------------------------------------------- where it is written
@@ -299,6 +344,10 @@ def test_weights_whose_names_or_shapes_do_not_fit_are_refused(change: str, folde
         {"cell_size": [100.0, -100.0]},
         {"seed": -1},
         {"settings": [1, 2]},
+        {"norm": "layer"},
+        {"norm": "group"},  # the weights are of batch normalisation
+        {"norm": ["batch"]},
+        {"norm": None},
         {"history": {"loss": [1, 2], "epoch": [1]}},
     ],
     ids=str,

@@ -14,8 +14,17 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from geoprospect.errors import DependencyError, InputError, MissingFileError
-from geoprospect.networks import NETWORKS, build_network
+from geoprospect.errors import DataWarning, DependencyError, InputError, MissingFileError
+from geoprospect.networks import (
+    EXACT_HALO,
+    FEATURE_ORIGIN,
+    NETWORKS,
+    Crop,
+    build_network,
+    group_count,
+    last_features,
+    set_halo,
+)
 
 HEADS = ("fc.", "classifier.")
 FIRST = {
@@ -26,6 +35,7 @@ FIRST = {
     "shufflenet_v2_x1_0": "conv1.0.weight",
 }
 SMALL = "shufflenet_v2_x1_0"
+LIGHT = [name for name in NETWORKS if name != "resnet50"]  # resnet18 is of its class
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +64,15 @@ def lived_in(network: nn.Module) -> nn.Module:
     return network
 
 
+def loud(network: nn.Module) -> nn.Module:
+    """Give convolutions weights with which signals keep their size; googlenet's own let them vanish."""
+    torch.manual_seed(6)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter)
+    return network
+
+
 def saved(network: nn.Module, file: Path) -> Path:
     save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, file)
     return file
@@ -69,12 +88,13 @@ def shapes(network: nn.Module, leave_out: tuple[str, ...]) -> dict[str, torch.Si
 
 
 def outline(network: nn.Module) -> list[tuple[str, str]]:
-    """Name and settings of every layer that has no layers in it."""
-    return [(name, repr(layer)) for name, layer in network.named_modules() if not list(layer.children())]
+    """Name and settings of every layer that has no layers in it, but for the one that cuts off a halo."""
+    layers = [(name, layer) for name, layer in network.named_modules() if not list(layer.children())]
+    return [(name.removesuffix(".1") if "pool" in name else name, repr(layer))
+            for name, layer in layers if not isinstance(layer, Crop)]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("n_bands", [1, 3, 8])
+@pytest.mark.parametrize(("name", "n_bands"), [("resnet50", 8), *((name, n) for name in LIGHT for n in (1, 3, 8))])
 def test_a_network_is_torchvisions_own_but_for_its_first_convolution(name: str, n_bands: int) -> None:
     with torch.device("meta"):  # shapes without numbers
         own = torchvisions_own(name)
@@ -95,17 +115,19 @@ def test_a_network_is_torchvisions_own_but_for_its_first_convolution(name: str, 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_with_torchvisions_weights_the_logits_are_torchvisions_own(name: str, tmp_path: Path) -> None:
+def test_with_torchvisions_weights_every_bit_of_the_logits_is_torchvisions(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    own = lived_in(torchvisions_own(name)).double().eval()
-    mine = build_network(name, 3, saved(own, tmp_path / "own.safetensors"), seed=99).double().eval()
-    # Loading rounds to float32: so must the reference.
-    own = own.float().double()
-    x = torch.randn(2, 3, 17, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    with torch.no_grad():
-        expected = own(x)
-        assert expected.std() > 0
-        torch.testing.assert_close(mine(x), expected, rtol=0, atol=1e-12)
+    own = lived_in(torchvisions_own(name))
+    mine = build_network(name, 3, saved(own, tmp_path / "own.safetensors"), seed=99)
+    x = torch.randn(3, 3, 40, 33, generator=torch.Generator().manual_seed(2))
+    for training in (False, True):
+        answers = []
+        for network in (own, mine):
+            torch.manual_seed(7)  # of the dropout
+            answers.append(network.train(training)(x))
+        assert torch.equal(*answers)
+        assert answers[0].std() > 0
+    assert same_weights(own, mine)  # the running statistics moved alike, too
 
 
 @pytest.mark.parametrize("n_bands", [1, 2, 8])
@@ -289,3 +311,269 @@ def test_a_missing_torchvision_is_named_with_the_cure(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(DependencyError, match="pip install"):
         build_network(SMALL, 3)
+
+
+# ---------------------------------------------------------------- group normalisation
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(64, 32), (2048, 32), (32, 16), (24, 12), (16, 8), (58, 29), (116, 29), (144, 24), (7, 1)]
+)
+def test_groups_divide_the_channels_and_hold_two_at_least(channels: int, groups: int) -> None:
+    assert group_count(channels) == groups
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_group_normalisation_replaces_every_batch_normalisation_and_no_name(name: str) -> None:
+    batch, group = build_network(name, 3, seed=2), build_network(name, 3, seed=2, norm="group")
+    kept = {key for key in batch.state_dict() if "running_" not in key and "num_batches" not in key}
+    state = group.state_dict()
+    assert set(state) == kept
+    assert all(torch.equal(state[key], batch.state_dict()[key]) for key in kept)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in group.modules())
+    norms = [layer for layer in group.modules() if isinstance(layer, nn.GroupNorm)]
+    assert len(norms) == sum(isinstance(layer, nn.BatchNorm2d) for layer in batch.modules())
+    assert all(layer.num_groups == group_count(layer.num_channels) for layer in norms)
+
+
+def test_with_group_normalisation_a_window_does_not_see_the_others_of_its_batch() -> None:
+    x = torch.randn(4, 2, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    grouped, batched = (build_network("resnet18", 2, norm=norm).double() for norm in ("group", "batch"))
+    torch.testing.assert_close(grouped(x)[:1], grouped(x[:1]), rtol=0, atol=1e-12)
+    assert not torch.allclose(batched(x)[:1], batched(torch.cat([x[:1], 2 * x[1:]]))[:1], atol=1e-3)
+
+
+def test_group_normalisation_computes_what_the_reference_says() -> None:
+    layer = build_network("resnet18", 1, norm="group").get_submodule("bn1")
+    x = torch.randn(2, 64, 5, 4, generator=torch.Generator().manual_seed(1))
+    groups = x.reshape(2, 32, 2 * 5 * 4)
+    expected = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(layer(x), expected.reshape(x.shape))
+
+
+def test_weights_of_batch_normalisation_start_a_group_network_without_their_statistics(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    own = lived_in(torchvisions_own(SMALL))
+    with pytest.warns(DataWarning, match=r"own\.safetensors.*norm='group' takes their filters"):
+        mine = build_network(SMALL, 3, saved(own, tmp_path / "own.safetensors"), norm="group").state_dict()
+    assert all(torch.equal(tensor, own.state_dict()[key]) for key, tensor in mine.items())
+
+
+def test_weights_of_a_group_network_start_another_and_no_batch_network(tmp_path: Path) -> None:
+    own = build_network(SMALL, 3, seed=8, norm="group")
+    file = saved(own, tmp_path / "own.safetensors")
+    assert same_weights(build_network(SMALL, 3, file, norm="group"), own)
+    with pytest.raises(InputError, match=r"do not belong.*running_mean is missing"):
+        build_network(SMALL, 3, file)
+
+
+def test_the_statistics_of_foreign_layers_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    file = saved(torchvisions_own("resnet34"), tmp_path / "foreign.safetensors")
+    with pytest.warns(DataWarning), pytest.raises(InputError, match="is too much"):
+        build_network("resnet18", 3, file, norm="group")
+
+
+@pytest.mark.parametrize("norm", ["layer", "Batch", "", None, 2])
+def test_an_unknown_normalisation_is_refused(norm: Any) -> None:
+    with pytest.raises(InputError, match=r"norm=.*'batch', 'group'"):
+        build_network(SMALL, 3, norm=norm)
+
+
+# ---------------------------------------------------------------- dropout
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_dropout_changes_no_name_and_no_weight(name: str) -> None:
+    assert same_weights(build_network(name, 2, seed=3, dropout=0.4), build_network(name, 2, seed=3))
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_dropout_drops_its_share_of_the_heads_input_in_training_only(name: str) -> None:
+    network = build_network(name, 1, dropout=0.75)
+    head = network.get_submodule("classifier.1" if name == "mobilenet_v2" else "fc")
+    assert isinstance(head, nn.Linear)
+    # Sums of what the head is given, features of 1 each: the mean stays 1, the share of zeros is 0.75.
+    head.weight.data.fill_(1 / head.in_features)
+    head.bias.data.zero_()
+    ones = torch.ones(64, head.in_features)
+    before = nn.Sequential(network.get_submodule("classifier")) if name == "mobilenet_v2" else None
+    before = nn.Sequential(network.get_submodule("dropout"), head) if name == "googlenet" else before or head
+    torch.manual_seed(4)
+    answers = before(ones)[:, 0].detach()
+    assert float(answers.mean()) == pytest.approx(1, abs=0.03)
+    # Each is a mean of kept inputs of 1 / 0.25 = 4: variance 4² · 0.75 · 0.25 / inputs.
+    assert float(answers.std()) == pytest.approx((3 / head.in_features) ** 0.5, rel=0.3)
+    assert torch.equal(before.eval()(ones), head(ones))
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_no_dropout_asked_for_is_the_architectures_own(name: str) -> None:
+    own, mine, none = torchvisions_own(name), build_network(name, 3), build_network(name, 3, dropout=0)
+    shares = [[layer.p for layer in net.modules() if isinstance(layer, nn.Dropout)] for net in (own, mine, none)]
+    assert shares[0] == shares[1] == [0.2] * len(shares[1])
+    assert set(shares[2]) <= {0}
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(none(x), none(x))  # nothing is drawn
+
+
+def test_another_draw_of_the_dropout_gives_other_logits_and_the_same_seed_the_same() -> None:
+    network, x = build_network("resnet18", 1, dropout=0.5), torch.ones(2, 1, 32, 32)
+    answers = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        answers.append(network(x))
+    assert torch.equal(answers[0], answers[1])
+    assert not torch.equal(answers[0], answers[2])
+    assert "dropout=0.5" in repr(network)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1, 1.5, float("nan"), True, "half"])
+def test_a_dropout_that_is_no_share_is_refused(dropout: Any) -> None:
+    with pytest.raises(InputError, match="dropout="):
+        build_network(SMALL, 3, dropout=dropout)
+
+
+def test_a_head_that_is_not_linear_names_the_release_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torchvision.models.resnet18
+
+    def other_head(**options: Any) -> nn.Module:
+        network: nn.Module = real(**options)
+        network.set_submodule("fc", nn.Identity())
+        return network
+
+    monkeypatch.setattr(torchvision.models, "resnet18", other_head)
+    with pytest.raises(DependencyError, match=r"head of ResNet is not linear.*release of torchvision"):
+        build_network("resnet18", 3, dropout=0.1)
+
+
+# ---------------------------------------------------------------- halo
+
+
+def features(network: nn.Module, x: Tensor) -> Tensor:
+    """Return the last features, as they go into the pooling."""
+    kept: list[Tensor] = []
+    hook = last_features(network).register_forward_hook(lambda module, given, left: kept.append(left))
+    with torch.no_grad():
+        network(x)
+    hook.remove()
+    return kept[0]
+
+
+def smooth(network: nn.Module) -> nn.Module:
+    """Make every output depend on all that it sees: weights that cannot cancel, averages instead of maxima."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data.fill_(1 / parameter[0].numel())
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.MaxPool2d):
+            sizes: Any = (layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode)
+            network.set_submodule(name, nn.AvgPool2d(*sizes))
+    return network.double().eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_feature_sees_is_as_wide_as_the_halo_and_lies_about_its_place(name: str) -> None:
+    """The first and the last cell on which a feature depends, from the gradient."""
+    network = smooth(build_network(name, 1))
+    strip = torch.full((1, 1, 640, 32), 0.01, dtype=torch.float64, requires_grad=True)
+    kept: list[Tensor] = []
+    last_features(network).register_forward_hook(lambda module, given, left: kept.append(left))
+    network(strip)
+    (gradient,) = torch.autograd.grad(kept[0].sum(dim=(0, 1, 3))[10], strip)
+    seen = torch.nonzero(gradient.abs().sum(dim=(0, 1, 3))).ravel()
+    first, last = int(seen[0]) - 320, int(seen[-1]) - 320
+    assert (first + last) / 2 == FEATURE_ORIGIN[name]
+    needed = max(-first, last - 31)  # beyond a window of 32 cells, which has one feature
+    assert EXACT_HALO[name] - 32 < needed <= EXACT_HALO[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_with_the_exact_halo_features_are_those_of_the_whole_raster(name: str) -> None:
+    """On a strip that is cut along its length only; what is cut off is 32 cells at both ends."""
+    halo = EXACT_HALO[name]
+    network = loud(lived_in(build_network(name, 1))).double().eval()
+    draws = torch.Generator().manual_seed(1)
+    whole = torch.randn(1, 1, 64 + 2 * (halo + 32), 32, generator=draws, dtype=torch.float64)
+    k = halo // 32
+    dense = features(network, whole)[:, :, k + 1 : k + 3]
+    part = features(network, whole[:, :, 32:-32])[:, :, k : k + 2]
+    torch.testing.assert_close(part, dense, rtol=0, atol=1e-12 * float(dense.abs().max()))
+    little = features(network, whole[:, :, halo:-halo])[:, :, 1:3]  # 32 cells of context
+    assert (little - dense).abs().max() > 1e-6 * dense.abs().max()
+
+
+def test_pixels_beyond_the_exact_halo_change_nothing_and_those_within_do() -> None:
+    halo = EXACT_HALO[SMALL]
+    network = smooth(build_network(SMALL, 1))
+    set_halo(network, halo + 32)
+    side = 32 + 2 * (halo + 32)
+    raster = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64).mul_(0.01)
+    beyond, within = raster.clone(), raster.clone()
+    beyond[..., :32, :] = beyond[..., -32:, :] = beyond[..., :32] = beyond[..., -32:] = 0.5
+    within[..., side // 2, halo] += 0.5  # 32 cells from the window
+    with torch.no_grad():
+        plain, outer, inner = (network(x)[0] for x in (raster, beyond, within))
+    torch.testing.assert_close(outer, plain, rtol=0, atol=1e-12)
+    assert (inner - plain).abs().max() > 1e-8
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_halo_is_cut_off_before_the_pooling_and_no_halo_is_the_plain_network(
+    name: str,
+) -> None:
+    height, width = 16, 40  # one feature down, two across
+    network = loud(build_network(name, 2)).eval()
+    x = torch.randn(2, 2, height + 64, width + 64, generator=torch.Generator().manual_seed(1))
+    inside = features(network, x)
+    with torch.no_grad():
+        plain, window = network(x), features(network, x[..., 32:-32, 32:-32])
+        set_halo(network, 32)
+        cut, kept = network(x), features(network, x)
+        set_halo(network, 0)
+        again = network(x)
+    assert kept.shape == window.shape  # as many as the window has by itself
+    assert torch.equal(kept, inside[..., 1 : 1 + window.shape[2], 1 : 1 + window.shape[3]])
+    head = network.get_submodule("classifier" if name == "mobilenet_v2" else "fc")
+    torch.testing.assert_close(cut, head(kept.mean(dim=(2, 3))))
+    assert torch.equal(again, plain)
+    assert not torch.allclose(cut, plain)
+
+
+def test_a_halo_adds_nothing_to_the_state() -> None:
+    network = build_network(SMALL, 2)
+    before = set(network.state_dict())
+    set_halo(network, 64)
+    assert set(network.state_dict()) == before
+    assert last_features(network).features == 2
+    assert "features=2" in repr(network)
+
+
+@pytest.mark.parametrize("cells", [1, 16, 33, -32, 32.5, True, None])
+def test_a_halo_that_is_no_multiple_of_32_is_refused(cells: Any) -> None:
+    with pytest.raises(InputError, match="cells="):
+        set_halo(build_network(SMALL, 1), cells)
+
+
+def test_the_nearest_halos_are_named() -> None:
+    with pytest.raises(InputError, match=r"cells=100.*take 96 or 128"):
+        set_halo(build_network(SMALL, 1), 100)
+
+
+def test_a_network_from_elsewhere_has_no_halo() -> None:
+    with pytest.raises(InputError, match="ShuffleNetV2 does not come from build_network"):
+        set_halo(torchvisions_own(SMALL), 32)
+
+
+def test_an_input_without_its_halo_is_refused() -> None:
+    network = build_network(SMALL, 1).eval()
+    set_halo(network, 64)
+    with pytest.raises(InputError, match=r"2 x 2 features.*carry 64 more cells"):
+        network(torch.zeros(1, 1, 64, 64))
+
+
+def test_windows_that_are_too_small_for_googlenet_are_refused_in_words() -> None:
+    network = build_network("googlenet", 1).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, 15, 15)).shape == (1, 2)
+        with pytest.raises(InputError, match=r"'googlenet': windows of 20 x 14 cells.*needs 15 at least"):
+            network(torch.zeros(1, 1, 20, 14))

@@ -1,13 +1,17 @@
 """The gathering kernel, against plain slices."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
-from geoprospect._kernels.patches import gather
+from geoprospect._kernels.patches import channels_last, gather
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -28,26 +32,73 @@ def by_slices(
     return np.stack(patches)
 
 
+def by_reference(
+    stack: NDArray[np.float64], rows: list[int], cols: list[int], size: int, turns: list[tuple[bool, bool, bool]],
+    zooms: list[int], halo: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Cut out of a raster with wide margins of 0, mean by mean, then turned."""
+    margin = 60
+    wide = np.pad(stack, ((0, 0), (margin, margin), (margin, margin)))
+    patches = []
+    for row, col, (upside_down, mirrored, swapped), zoom in zip(rows, cols, turns, zooms, strict=True):
+        width = size + 2 * halo
+        top, left = row - halo * zoom + margin, col - halo * zoom + margin
+        block = wide[:, top : top + width * zoom, left : left + width * zoom]
+        patch = block.reshape(len(stack), width, zoom, width, zoom).mean(axis=(2, 4))
+        patch = patch[:, ::-1] if upside_down else patch
+        patch = patch[:, :, ::-1] if mirrored else patch
+        patches.append(patch.transpose(0, 2, 1) if swapped else patch)
+    return np.stack(patches)
+
+
 @st.composite
-def places(draw: st.DrawFn) -> tuple[tuple[int, int, int], list[int], list[int], int, list[tuple[bool, bool]]]:
-    size = draw(st.integers(1, 6))
-    n_bands, ny, nx = draw(st.integers(1, 3)), draw(st.integers(size, 11)), draw(st.integers(size, 11))
-    n = draw(st.integers(1, 5))
-    rows = draw(st.lists(st.integers(0, ny - size), min_size=n, max_size=n))
-    cols = draw(st.lists(st.integers(0, nx - size), min_size=n, max_size=n))
-    flips = draw(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n))
-    return (n_bands, ny, nx), rows, cols, size, flips
+def places(draw: st.DrawFn) -> tuple[Any, ...]:
+    size, halo, n = draw(st.integers(1, 6)), draw(st.integers(0, 3)), draw(st.integers(1, 5))
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, 11)), draw(st.integers(1, 11))
+    rows, cols = (draw(st.lists(st.integers(-9, 14), min_size=n, max_size=n)) for _ in range(2))
+    turns = draw(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=n, max_size=n))
+    zooms = draw(st.lists(st.integers(1, 3), min_size=n, max_size=n))
+    return shape, rows, cols, size, turns, zooms, halo
 
 
+@pytest.mark.parametrize("layout", [lambda stack: stack, channels_last], ids=["band by band", "cell by cell"])
 @given(places())
-def test_patches_are_the_slices_of_the_stack_flipped_as_asked(case) -> None:
-    shape, rows, cols, size, flips = case
-    stack = numbered_stack(*shape)
-    upside_down, mirrored = (torch.tensor([f[i] for f in flips]) for i in (0, 1))
-    found = gather(
-        torch.from_numpy(stack), torch.tensor(rows), torch.tensor(cols), size, (upside_down, mirrored)
-    ).numpy()  # (B, C, H, W)
-    np.testing.assert_array_equal(found, by_slices(stack, rows, cols, size, flips))
+def test_patches_are_means_of_the_stack_turned_as_asked_and_0_off_the_raster(
+    layout: Callable[[Tensor], Tensor], case: tuple[Any, ...]
+) -> None:
+    shape, rows, cols, size, turns, zooms, halo = case
+    stack = np.random.default_rng(0).normal(size=shape)
+    upside_down, mirrored, swapped = torch.tensor(turns).T
+    expected = by_reference(stack, rows, cols, size, turns, zooms, halo)
+    for dtype, close in ((np.float64, 1e-14), (np.float32, 1e-6)):
+        found = gather(
+            layout(torch.from_numpy(stack.astype(dtype))), torch.tensor(rows), torch.tensor(cols), size,
+            (upside_down, mirrored), swapped, zooms=np.array(zooms), halo=halo,
+        ).numpy()  # (B, C, H, W)  # fmt: skip
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=0, atol=close)
+
+
+def test_patches_without_zoom_are_the_cells_themselves_bit_for_bit() -> None:
+    stack = numbered_stack(2, 9, 8)
+    turns = [(bool(k & 1), bool(k & 2), bool(k & 4)) for k in range(8)]
+    flips = torch.tensor(turns).T
+    at = torch.arange(8) % 5
+    found = gather(torch.from_numpy(stack), at, at, 4, (flips[0], flips[1]), flips[2]).numpy()
+    expected = by_reference(stack, at.tolist(), at.tolist(), 4, turns, [1] * 8, 0)
+    np.testing.assert_array_equal(found, expected)
+    assert len({patch.tobytes() for patch in gather(torch.from_numpy(stack), at * 0, at * 0, 4, (flips[0], flips[1]),
+                                                    flips[2]).numpy()}) == 8  # fmt: skip
+
+
+@pytest.mark.parametrize("quarter", range(4))
+def test_flips_and_exchange_together_make_the_quarter_turns_of_numpy(quarter: int) -> None:
+    """What the training draws without mirror images: exchange when odd, and the flips that go with it."""
+    swapped, half = bool(quarter % 2), quarter >= 2
+    stack, at = numbered_stack(1, 5, 5), torch.tensor([0])
+    flips = (torch.tensor([half]), torch.tensor([half != swapped]))
+    found = gather(torch.from_numpy(stack), at, at, 5, flips, torch.tensor([swapped]))
+    np.testing.assert_array_equal(found[0, 0].numpy(), np.rot90(stack[0], quarter))
 
 
 def test_patches_without_flips_lie_as_in_the_stack_up_to_its_last_corner() -> None:
@@ -63,27 +114,54 @@ def test_the_first_flip_turns_rows_and_the_second_columns() -> None:
     assert found[:, 0].tolist() == [[[3, 4], [1, 2]], [[2, 1], [4, 3]]]
 
 
-def test_patches_are_contiguous_copies_that_leave_the_stack_alone() -> None:
+def test_patches_are_copies_in_the_layout_of_the_stack_and_leave_it_alone() -> None:
     stack = torch.zeros(3, 8, 8)
-    found = gather(stack, torch.tensor([1, 2]), torch.tensor([3, 4]), 4)
-    assert found.shape == (2, 3, 4, 4)
-    assert found.is_contiguous()
-    found += 1
+    rows, cols, zooms = torch.tensor([1, 2]), torch.tensor([3, 4]), np.array([1, 2])
+    for more in ({}, {"zooms": zooms}):
+        plain, last = gather(stack, rows, cols, 2, **more), gather(channels_last(stack), rows, cols, 2, **more)
+        assert plain.shape == last.shape == (2, 3, 2, 2)
+        assert plain.is_contiguous()
+        assert last.is_contiguous(memory_format=torch.channels_last)
+        plain += 1
     assert stack.abs().sum() == 0
 
 
-def test_a_patch_beyond_the_edge_is_an_error_and_no_neighbouring_row() -> None:
-    with pytest.raises((IndexError, RuntimeError)):
-        gather(torch.zeros(1, 5, 5), torch.tensor([2]), torch.tensor([3]), 3)
+def test_the_stack_by_cells_is_the_same_stack() -> None:
+    stack = torch.from_numpy(numbered_stack(3, 4, 5))
+    last = channels_last(stack)
+    assert torch.equal(last, stack)
+    assert last.stride() == (1, 15, 3)
+    assert channels_last(last).data_ptr() == last.data_ptr()
+
+
+def test_a_patch_beyond_the_edge_is_0_there_and_no_neighbouring_row() -> None:
+    found = gather(torch.ones(1, 5, 5), torch.tensor([2, -1]), torch.tensor([3, -4]), 3)
+    assert found[0, 0].tolist() == [[1, 1, 0]] * 3
+    assert found[1].abs().sum() == 0
+    # Not even where the cell that is not there would be one without a number.
+    assert gather(torch.full((1, 2, 2), torch.nan), torch.tensor([5]), torch.tensor([5]), 1).tolist() == [[[[0]]]]
+
+
+def test_a_number_that_is_none_reaches_only_the_cells_that_hold_it() -> None:
+    stack = torch.zeros(1, 6, 6)
+    stack[0, 2, 2] = torch.nan
+    found = gather(stack, torch.tensor([0]), torch.tensor([0]), 3, zooms=np.array([2]))
+    assert torch.isnan(found[0, 0]).nonzero().tolist() == [[1, 1]]
 
 
 @pytest.mark.cuda
 @needs_gpu
 def test_patches_on_a_gpu_are_those_of_the_cpu() -> None:
-    stack, rows, cols = torch.from_numpy(numbered_stack(3, 20, 30)), torch.tensor([0, 5, 12]), torch.tensor([22, 1, 9])
-    flips = (torch.tensor([True, False, True]), torch.tensor([False, True, True]))
-    here = gather(stack, rows, cols, 8, flips)
-    there = gather(stack.cuda(), rows.cuda(), cols.cuda(), 8, (flips[0].cuda(), flips[1].cuda()))
-    assert there.is_cuda
-    assert there.is_contiguous()
-    assert torch.equal(there.cpu(), here)
+    stack = torch.from_numpy(numbered_stack(3, 20, 30))
+    rows, cols = torch.tensor([0, 5, 12, -3]), torch.tensor([22, 1, 9, 28])
+    flags = torch.tensor([[True, False, True, True], [False, True, True, False], [False, False, True, True]])
+    for layout, memory in ((lambda s: s, torch.contiguous_format), (channels_last, torch.channels_last)):
+        for more in ({}, {"halo": 4}, {"zooms": np.array([1, 2, 2, 3])}, {"zooms": np.array([1, 2, 1, 2]), "halo": 2}):
+            here = gather(layout(stack), rows, cols, 8, (flags[0], flags[1]), flags[2], **more)
+            on = [tensor.cuda() for tensor in (rows, cols, *flags)]
+            there = gather(layout(stack.cuda()), on[0], on[1], 8, (on[2], on[3]), on[4], **more)
+            assert there.is_cuda
+            assert there.is_contiguous(memory_format=memory)
+            torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=0)
+            if "zooms" not in more:
+                assert torch.equal(there.cpu(), here)

@@ -1,8 +1,7 @@
-"""Windows: ore windows hold their deposit, barren ones none, all lie on the grid. Checked by geometry."""
+"""Windows as a value: what they cover, where crops may lie, what fits together. Checked by geometry."""
 
 import dataclasses
 import math
-import warnings
 
 import geopandas as gpd
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
-from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.errors import InputError
 
 CELL = 100.0
 GRID = gp.Grid("EPSG:32649", Affine(CELL, 0, 500_000, 0, -CELL, 2_400_000), (24, 30))
@@ -23,273 +22,171 @@ LEFT, BOTTOM, RIGHT, TOP = GRID.bounds
 along = st.one_of(st.floats(0, 1 - 1e-6), st.sampled_from([0.0, 0.5, 0.25, 1 - 1e-6]))
 
 
-def survey(grid=GRID, **bands):
-    return grid.dataset({"Cu": np.ones(grid.shape, dtype=np.float32), **bands})
-
-
-def mines(places, ids=None, crs="EPSG:32649"):
-    """Return deposits at (row, col) in cells from the north-west corner."""
-    row, col = np.array(places, dtype=float).reshape(-1, 2).T
-    frame = {} if ids is None else {"id": ids}
-    points = shapely.points(LEFT + CELL * col, TOP - CELL * row)
-    return gpd.GeoDataFrame(frame, geometry=points, crs="EPSG:32649").to_crs(crs)
-
-
 def holds(bounds, point):
     """Return whether a rectangle holds a point; its north and west sides belong to it."""
     left, bottom, right, top = bounds
     return left <= point[0] < right and bottom < point[1] <= top
 
 
-def places_of(point, size, grid=GRID):
-    """Return every place from which a window on the grid holds the point, by trying all."""
-    ny, nx = grid.shape
-    t = grid.transform
-    return {
-        (r, c)
-        for r in range(ny - size + 1)
-        for c in range(nx - size + 1)
-        if holds((t.c + t.a * c, t.f + t.e * (r + size), t.c + t.a * (c + size), t.f + t.e * r), point)
-    }
-
-
-def free_places(points, size, buffer):
-    """Return every place of a window whole cells away from the cells of all points, by trying all."""
-    margin = math.ceil(buffer / CELL)
-    row, col = (index[:, None] for index in GRID.rowcol(*points.T))
-    r, c = (index.ravel() for index in np.mgrid[: 24 - size + 1, : 30 - size + 1])
-    down, across = np.maximum(r - row - 1, row - r - size), np.maximum(c - col - 1, col - c - size)
-    return np.flatnonzero((np.maximum(down, across) >= margin).all(axis=0))
-
-
-def sample(*args, **kwargs):
-    """Sample windows, with the warnings that some deposits call for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)
-        return gp.sample_windows(*args, **kwargs)
-
-
 def drawn(seed=0, **settings_):
-    places = [(3.5, 4.5), (12.2, 20.1), (20.0, 9.0)]
+    places = np.array([(3.5, 4.5), (12.2, 20.1), (20.0, 9.0)])
+    points = shapely.points(LEFT + CELL * places[:, 1], TOP - CELL * places[:, 0])
+    deposits = gpd.GeoDataFrame({"id": ["a", "b", "c"]}, geometry=points, crs="EPSG:32649")
+    survey = GRID.dataset({"Cu": np.ones(GRID.shape, dtype=np.float32)})
     arguments = {"size": 6, "crop": 4, "n_ore": 21, "n_barren": 30} | settings_
-    return gp.sample_windows(survey(), mines(places, ids=["a", "b", "c"]), rng=seed, **arguments)
+    return gp.sample_windows(survey, deposits, rng=seed, **arguments)
 
 
-# -- where windows lie -------------------------------------------------------------------------
+def some(**change):
+    """Return four windows, two of them ore, of zooms 1 to 3."""
+    fields = {"grid": GRID, "rows": [0, 20, 6, 12], "cols": [26, 0, 10, 3], "labels": [1, 0, 1, 0],
+              "deposits": [0, -1, 1, -1], "deposit_ids": ("a", "b"), "size": 4, "crop": 3, "zooms": [1, 1, 3, 2],
+              "deposit_points": [[LEFT + 2650, TOP - 50], [LEFT + 1550, TOP - 950]]}  # fmt: skip
+    return gp.Windows(**(fields | change))
 
 
-@settings(max_examples=80)
+# -- crops -------------------------------------------------------------------------------------
+
+
 @given(
-    spots=st.lists(st.tuples(along, along), min_size=1, max_size=5),
-    size=st.integers(1, 9),
-    less=st.integers(0, 4),
-    each=st.integers(1, 4),
-    buffer=st.sampled_from([0.0, 1.0, 150.0, 200.0, 333.3]),
-    seed=st.integers(0, 2**31),
+    spot=st.tuples(along, along),
+    size=st.integers(2, 9),
+    less=st.integers(0, 7),
+    zooms=st.sampled_from([(1,), (2,), (1, 2), (2, 3)]),
+    seed=st.integers(0, 99),
 )
-def test_ore_windows_hold_their_deposit_and_barren_ones_keep_away(spots, size, less, each, buffer, seed):
-    deposits = mines([(row * 24, col * 30) for row, col in spots])
-    points = shapely.get_coordinates(deposits.geometry.to_numpy())
-    crop, n_ore, n_barren = max(1, size - less), each * len(spots) + len(spots) // 2, 5
-    arguments = {"size": size, "crop": crop, "n_ore": n_ore, "n_barren": n_barren, "buffer": buffer, "rng": seed}
-    room = np.array([len(places_of(point, size)) for point in points])
-    if room.sum() < n_ore or len(free_places(points, size, buffer)) < n_barren:
-        with pytest.raises(InputError, match=r"places are left|different windows"):
-            sample(survey(), deposits, **arguments)
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "deposits: .* have room for few windows", DataWarning)
-        windows = sample(survey(), deposits, **arguments)
-    assert len(windows) == n_ore + n_barren
-    assert windows.labels.tolist() == [1] * n_ore + [0] * n_barren
-    np.testing.assert_array_equal(windows.deposit_points, points)
-    # On the grid, each of its size.
-    left, bottom, right, top = windows.bounds.T
-    assert (left >= LEFT).all()
-    assert (bottom >= BOTTOM).all()
-    assert (right <= RIGHT).all()
-    assert (top <= TOP).all()
-    np.testing.assert_allclose(right - left, size * CELL)
-    np.testing.assert_allclose(top - bottom, size * CELL)
-    # Ore windows: evenly shared as far as there is room, each deposit's at different places, each one holds it.
-    shares = np.bincount(windows.deposits[:n_ore], minlength=len(spots))
-    assert (shares <= room).all()
-    assert (shares[shares < shares.max() - 1] == room[shares < shares.max() - 1]).all()
-    for d, point in enumerate(points):
-        own = windows[windows.deposits == d]
-        assert len(set(zip(own.rows, own.cols, strict=True))) == len(own)
-        assert set(zip(own.rows.tolist(), own.cols.tolist(), strict=True)) <= places_of(point, size)
-    # Barren windows: different places, none holds a deposit or comes nearer to one than the buffer.
-    barren = windows[windows.labels == 0]
-    assert len(set(zip(barren.rows, barren.cols, strict=True))) == n_barren
-    assert (barren.deposits == -1).all()
-    for bounds in barren.bounds:
-        assert not any(holds(bounds, point) for point in points)
-        assert shapely.distance(shapely.box(*bounds), shapely.points(points)).min() >= buffer - 1e-6
-
-
-@given(spot=st.tuples(along, along), size=st.integers(2, 9), less=st.integers(0, 7), seed=st.integers(0, 99))
 @settings(max_examples=40)
-def test_crops_of_ore_windows_are_just_those_that_hold_the_deposit(spot, size, less, seed):
-    deposits = mines([(spot[0] * 24, spot[1] * 30), (12.5, 15.5)])
-    crop = max(1, size - less)
-    n_ore = 2 * min(4, *(len(places_of(spot, size)) for spot in shapely.get_coordinates(deposits.geometry.to_numpy())))
-    windows = sample(survey(), deposits, size=size, crop=crop, n_ore=n_ore, n_barren=3, rng=seed)
+def test_crops_of_ore_windows_are_just_those_that_hold_the_deposit(spot, size, less, zooms, seed):
+    rng = np.random.default_rng(seed)
+    size = min(size, 24 // max(zooms))
+    crop, zoom = max(1, size - less), rng.choice(zooms, 6)
+    widths = size * zoom
+    points = np.array([[LEFT + CELL * 30 * spot[1], TOP - CELL * 24 * spot[0]]])
+    row, col = (int(index[0]) for index in GRID.rowcol(*points.T))
+    # Ore windows anywhere about the deposit, barren ones anywhere.
+    least_corner = [np.maximum(0, at - widths + 1) for at in (row, col)]
+    most_corner = [np.minimum(at, n - widths) for at, n in ((row, 24), (col, 30))]
+    rows, cols = (rng.integers(a, b, endpoint=True) for a, b in zip(least_corner, most_corner, strict=True))
+    labels = np.array([1, 1, 1, 1, 0, 0])
+    windows = gp.Windows(GRID, rows, cols, labels, labels - 1, ("a",), points, size, crop, zoom)
     least, greatest = windows.crop_range()
-    central = windows.central_crop()
-    t, slack = GRID.transform, size - crop
-    for w in range(len(windows)):
+    t = GRID.transform
+    for w, z in enumerate(zoom):
+        slack, seen = (size - crop) * z, crop * z
         for down in range(slack + 1):
             for across in range(slack + 1):
                 r, c = windows.rows[w] + down, windows.cols[w] + across
-                bounds = (t.c + t.a * c, t.f + t.e * (r + crop), t.c + t.a * (c + crop), t.f + t.e * r)
+                bounds = (t.c + t.a * c, t.f + t.e * (r + seen), t.c + t.a * (c + seen), t.f + t.e * r)
                 allowed = least[w, 0] <= down <= greatest[w, 0] and least[w, 1] <= across <= greatest[w, 1]
-                point = windows.deposit_points[windows.deposits[w]]
-                assert allowed == (windows.labels[w] == 0 or holds(bounds, point))
-    assert (least <= central).all()
-    assert (central <= greatest).all()
-    free = [d for d in range(len(windows)) if windows.labels[d] == 0]
-    assert (central[free] == slack // 2).all()
-    wanted = np.clip(slack // 2, least, greatest)
-    np.testing.assert_array_equal(central, wanted)
+                assert allowed == (windows.labels[w] == 0 or holds(bounds, points[0]))
+    slack = ((size - crop) * zoom)[:, None]
+    np.testing.assert_array_equal(windows.central_crop(), np.clip(slack // 2, least, greatest))
+    assert (windows.central_crop()[labels == 0] == slack[labels == 0] // 2).all()
 
 
-def test_all_places_of_a_deposit_can_come_up():
-    deposits = mines([(10.5, 10.5), (20.5, 25.5)])
-    windows = gp.sample_windows(survey(), deposits, size=4, crop=3, n_ore=32, n_barren=5, rng=0)
-    for d, point in enumerate(windows.deposit_points):
-        own = windows[windows.deposits == d]
-        assert set(zip(own.rows.tolist(), own.cols.tolist(), strict=True)) == places_of(point, 4)
-        assert len(own) == 16
+def test_crops_of_no_windows_are_none():
+    none = drawn()[[]]
+    assert [part.shape for part in (*none.crop_range(), none.central_crop())] == [(0, 2)] * 3
 
 
-def test_all_barren_ground_can_come_up_and_no_more():
-    deposits = mines([(0.5, 0.5), (23.5, 29.5)])
-    # 19 x 25 places, less the one that each corner takes.
-    windows = sample(survey(), deposits, size=6, crop=6, n_ore=2, n_barren=19 * 25 - 2, rng=0)
-    assert int((windows.labels == 0).sum()) == 473
-    with pytest.raises(InputError, match="n_barren=474: only 473 places are left"):
-        sample(survey(), deposits, size=6, crop=6, n_ore=2, n_barren=474, rng=0)
+# -- zooms -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("row", "col"), [(0, 0), (0, 29.99), (23.99, 0), (23.99, 29.99)])
-def test_a_deposit_in_a_corner_has_one_place(row, col):
-    windows = sample(survey(), mines([(row, col), (12, 15)]), size=5, crop=5, n_ore=2, n_barren=3, rng=0)
-    own = windows[windows.deposits == 0]
-    assert (own.rows.tolist(), own.cols.tolist()) == ([0 if row < 1 else 19], [0 if col < 1 else 25])
-    with pytest.warns(DataWarning, match=r"1 at the edge of the data have room for few windows \(id 1: 1\)"):
-        windows = gp.sample_windows(survey(), mines([(row, col), (12, 15)]), size=5, crop=5, n_ore=6, n_barren=3, rng=0)
-    assert np.bincount(windows.deposits[:6]).tolist() == [1, 5]
+def test_a_zoomed_window_covers_its_ground():
+    windows = some()
+    assert windows.widths.tolist() == [4, 4, 12, 8]
+    for (left, bottom, right, top), r, c, width in zip(
+        windows.bounds, windows.rows, windows.cols, windows.widths, strict=True
+    ):
+        assert (left, top) == (LEFT + CELL * c, TOP - CELL * r)
+        assert (right, bottom) == (left + CELL * width, top - CELL * width)
+    np.testing.assert_array_equal(windows.centres[2], [LEFT + 1600, TOP - 1200])
+    frame = windows.footprints()
+    np.testing.assert_array_equal(shapely.bounds(frame.geometry.to_numpy()), windows.bounds)
+    assert frame["zoom"].tolist() == [1, 1, 3, 2]
+    assert frame["draw"].tolist() == [-1] * 4
 
 
-# -- deposits ----------------------------------------------------------------------------------
+def test_windows_have_zoom_1_and_one_draw_where_nothing_is_said():
+    windows = some(zooms=None)
+    assert windows.zooms.tolist() == [1] * 4
+    assert windows.draw.tolist() == [-1] * 4
+    assert windows.zooms.dtype == windows.draw.dtype == np.int64
+    assert windows.n_draws == 1
+    assert drawn()[[]].n_draws == 1
 
 
-def test_deposits_in_degrees_are_as_good():
-    deposits = mines([(3.5, 4.5), (12.2, 20.1)])
-    first, second = (
-        gp.sample_windows(survey(), frame, size=6, crop=4, n_ore=20, n_barren=20, rng=0)
-        for frame in (deposits, deposits.to_crs("EPSG:4326"))
+# -- draws -------------------------------------------------------------------------------------
+
+
+def test_a_draw_has_its_barren_windows_and_those_of_all():
+    windows = gp.Windows(
+        GRID, [0, 1, 2, 3, 4], [0] * 5, [1, 0, 0, 0, 0], [0, -1, -1, -1, -1], ("a",), [[LEFT, TOP]], 4, 3,
+        draw=[-1, 0, 2, -1, 2],
+    )  # fmt: skip
+    assert windows.n_draws == 3
+    assert [windows.of_draw(k).rows.tolist() for k in range(3)] == [[0, 1, 3], [0, 3], [0, 2, 3, 4]]
+    for k in range(3):
+        assert windows.of_draw(k).n_draws == 1
+        assert windows.of_draw(k).draw.tolist() == [-1] * len(windows.of_draw(k))
+    assert repr(windows) == "Windows(1 ore, 4 barren in 3 draws; 4 cells (0.4 km) cropped to 3; 1 deposit)"
+    with pytest.raises(InputError, match="k=3: there are 3 draws, numbered from 0"):
+        windows.of_draw(3)
+    with pytest.raises(InputError, match="k=-1"):
+        windows.of_draw(-1)
+
+
+def test_one_draw_is_all_windows():
+    windows = drawn()
+    np.testing.assert_array_equal(windows.of_draw(0).rows, windows.rows)
+
+
+# -- blocks ------------------------------------------------------------------------------------
+
+
+@given(width=st.sampled_from([None, 30.0, 100.0, 250.0, 333.3, 900.0, 5000.0]), seed=st.integers(0, 99))
+@settings(max_examples=30)
+def test_a_block_is_a_square_of_ground_that_holds_the_middle(width, seed):
+    rng = np.random.default_rng(seed)
+    zooms = rng.integers(1, 4, 20)
+    windows = gp.Windows(
+        GRID, rng.integers(0, 25 - 4 * zooms), rng.integers(0, 31 - 4 * zooms), [0] * 20, [-1] * 20, (), [], 4, 3, zooms
     )
-    np.testing.assert_array_equal(first.rows, second.rows)
-    np.testing.assert_array_equal(first.cols, second.cols)
+    side = 2 * 4 * zooms.max() * CELL if width is None else width
+    abreast = math.ceil(30 * CELL / side)
+    for number, (x, y) in zip(windows.blocks(width), windows.centres, strict=True):
+        down, right = divmod(number - 1, abreast)
+        left, top = LEFT + right * side, TOP - down * side
+        assert left - 1e-6 <= x < left + side + 1e-6
+        assert top - side - 1e-6 < y <= top + 1e-6
+    assert (windows.blocks(1e9) == 1).all()
 
 
-def test_deposits_off_the_grid_are_named_and_left_out():
-    deposits = mines([(3.5, 4.5), (24.0, 4.5), (12.5, 20.5), (-0.1, 3)], ids=["in", "south rim", "mid", "north"])
-    with pytest.warns(DataWarning, match=r"2 lie off the grid and are left out \(id south rim, north\)"):
-        windows = gp.sample_windows(survey(), deposits, size=4, crop=4, n_ore=6, n_barren=5, rng=0)
-    assert windows.deposit_ids == ("in", "mid")
-    assert set(windows.footprints()["deposit_id"].dropna()) == {"in", "mid"}
+def test_a_middle_on_the_line_belongs_to_the_southern_or_eastern_block():
+    # Cells of 0.1 degree: 0.3 / 0.1 is a little less than 3 in floating point.
+    grid = gp.Grid("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 50), (12, 12))
+    windows = gp.Windows(grid, [2, 2, 1, 5], [2, 1, 2, 5], [0] * 4, [-1] * 4, (), [], 2, 2)  # middles at 3, 2 and 6
+    assert windows.blocks(0.3).tolist() == [6, 5, 2, 11]
 
 
-def test_deposits_without_ids_are_numbered_from_1_in_the_order_of_the_file():
-    deposits = mines([(3.5, 4.5), (-5, 4.5), (12.5, 20.5)])
-    with pytest.warns(DataWarning, match=r"1 lie off the grid and are left out \(id 2\)"):
-        assert gp.sample_windows(survey(), deposits, 4, 4, 6, 5, rng=0).deposit_ids == (1, 3)
+def test_blocks_are_two_of_the_widest_windows_wide():
+    windows = some()  # the widest covers 12 cells
+    assert windows.blocks().tolist() == windows.blocks(24 * CELL).tolist() == [2, 1, 1, 1]
+    assert windows[:2].blocks().tolist() == windows[:2].blocks(8 * CELL).tolist()
+    assert windows[[]].blocks().shape == (0,)
 
 
-def test_a_single_deposit_is_warned_of():
-    with pytest.warns(DataWarning, match="only one lies on the grid; nothing can be validated"):
-        windows = gp.sample_windows(survey(), mines([(3.5, 4.5)]), 4, 4, 6, 5, rng=0)
-    assert len(windows) == 11
-
-
-def test_more_deposits_than_ore_windows_are_warned_of():
-    with pytest.warns(DataWarning, match="there are 3 deposits, so 1 of them have no window"):
-        windows = drawn(n_ore=2)
-    assert len(set(windows.deposits[:2])) == 2
-
-
-def test_no_deposit_on_the_grid_is_an_error():
-    with pytest.raises(InputError, match="none of the 2 lies on the grid"):
-        gp.sample_windows(survey(), mines([(-5, 4), (30, 4)]), 4, 4, 6, 5)
-    with pytest.raises(InputError, match="there are none"):
-        gp.sample_windows(survey(), mines([]), 4, 4, 6, 5)
-    with pytest.raises(CRSError, match="carries no CRS"):
-        gp.sample_windows(survey(), mines([(3, 4)]).set_crs(None, allow_override=True), 4, 4, 6, 5)
-
-
-def test_deposits_in_one_cell_may_share_places():
-    windows = gp.sample_windows(survey(), mines([(3.2, 4.2), (3.8, 4.8)]), 4, 4, 32, 5, rng=0)
-    assert np.bincount(windows.deposits[:32]).tolist() == [16, 16]
-
-
-# -- data --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("min_valid", [0.0, 0.25, 0.5, 0.9, 1.0])
-def test_windows_have_the_data_asked_for_in_all_bands(min_valid):
-    rng = np.random.default_rng(1)
-    au, cu = np.ones(GRID.shape), np.ones(GRID.shape)
-    au[:, 18:], cu[:9] = np.nan, np.nan
-    au[rng.random(GRID.shape) < 0.03] = np.inf
-    bands = survey(Cu=cu, Au=au)
-    windows = gp.sample_windows(bands, mines([(15.5, 6.5), (12.2, 14.1)]), 5, 4, 4, 15, rng=0, min_valid=min_valid)
-    known = np.isfinite(cu) & np.isfinite(au)
-    shares = [known[r : r + 5, c : c + 5].mean() for r, c in zip(windows.rows, windows.cols, strict=True)]
-    assert min(shares) >= min_valid
-    if min_valid == 0:
-        assert min(shares) < 0.25, "without the rule there are such windows"
-
-
-def test_ground_without_data_leaves_no_place():
-    bands = survey(Au=np.full(GRID.shape, np.nan))
-    with pytest.raises(InputError, match="only 0 different windows"):
-        sample(bands, mines([(3, 4), (9, 9)]), 4, 4, 6, 5, rng=0)
-
-
-# -- the draw ----------------------------------------------------------------------------------
-
-
-def test_the_same_seed_draws_the_same_windows():
-    first, second, other = drawn(5), drawn(5), drawn(6)
-    np.testing.assert_array_equal(first.rows, second.rows)
-    np.testing.assert_array_equal(first.cols, second.cols)
-    assert (first.rows != other.rows).any()
-    generator = np.random.default_rng(5)
-    np.testing.assert_array_equal(drawn(generator).cols, first.cols)
-    assert (drawn(generator).cols != first.cols).any()
-
-
-@pytest.mark.parametrize(
-    ("settings_", "message"),
-    [({"size": 25}, "has only 24 x 30 cells"), ({"crop": 7}, "crop=7: is more than the window of size=6"),
-     ({"size": 0}, "size=0"), ({"crop": 0}, "crop=0"), ({"n_ore": 0}, "n_ore=0"), ({"n_barren": 0}, "n_barren=0"),
-     ({"buffer": -1}, "buffer=-1"), ({"min_valid": 1.1}, "min_valid=1.1"),
-     ({"n_ore": 200}, "n_ore=200: only 80 different windows of 6 cells hold a deposit"),
-     ({"buffer": 5000}, "only 0 places are left")],
-)  # fmt: skip
-def test_a_setting_that_cannot_be_met_is_refused(settings_, message):
-    with pytest.raises(InputError, match=message):
-        drawn(**settings_)
+@pytest.mark.parametrize("width", [0, -1.0, float("nan"), "wide"])
+def test_a_block_needs_a_width(width):
+    with pytest.raises(InputError, match="width="):
+        some().blocks(width)
 
 
 # -- the value ---------------------------------------------------------------------------------
 
 
 def test_a_part_keeps_its_deposits():
-    windows = drawn()
+    windows = drawn(zooms=(1, 2), draws=2, n_barren=15)
     mask = windows.labels == 1
     for which, expected in [
         (mask, np.flatnonzero(mask)), ([4, 0, 4], [4, 0, 4]), (slice(40, None), range(40, 51)), (-1, [50]),
@@ -297,7 +194,7 @@ def test_a_part_keeps_its_deposits():
     ]:  # fmt: skip
         part = windows[which]
         assert len(part) == len(list(expected))
-        for name in ("rows", "cols", "labels", "deposits"):
+        for name in ("rows", "cols", "labels", "deposits", "zooms", "draw"):
             np.testing.assert_array_equal(getattr(part, name), getattr(windows, name)[list(expected)])
         assert part.deposit_ids == ("a", "b", "c")
     with pytest.raises(IndexError):
@@ -306,7 +203,7 @@ def test_a_part_keeps_its_deposits():
 
 def test_nothing_in_it_can_be_changed():
     windows = drawn()
-    for name in ("rows", "cols", "labels", "deposits", "deposit_points"):
+    for name in ("rows", "cols", "labels", "deposits", "zooms", "draw", "deposit_points"):
         with pytest.raises(ValueError, match="read-only"):
             getattr(windows, name)[0] = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -335,6 +232,8 @@ def test_footprints_are_the_boxes_of_the_grid():
 
 
 def test_it_says_how_much_it_is():
+    assert repr(some()) == "Windows(2 ore, 2 barren; 4 cells (0.4, 0.8 and 1.2 km) cropped to 3; 2 deposits)"
+    assert repr(some()[:0]) == "Windows(0 ore, 0 barren; 4 cells (0.4 km) cropped to 3; 2 deposits)"
     assert repr(drawn()) == "Windows(21 ore, 30 barren; 6 cells (0.6 km) cropped to 4; 3 deposits)"
 
 
@@ -354,6 +253,17 @@ def test_it_says_how_much_it_is():
         ({"deposits": [0, -2]}, "labels, deposits: need"),
         ({"deposits": [-2, -1]}, "deposits: -2 is no index"),
         ({"deposits": [1, -1]}, "deposits: 1 is no index into 1 deposit_ids"),
+        ({"rows": [0, 20.5]}, "rows: 20.5 is no whole number"),
+        ({"rows": [[0, 20]]}, r"rows: has shape \(1, 2\), needs one whole number per window"),
+        ({"labels": [1, float("nan")]}, "labels: nan is no whole number"),
+        ({"zooms": [1, 1, 1]}, "need one entry per window each"),
+        ({"zooms": [1, 0]}, "zooms: 0 is no zoom"),
+        ({"zooms": [1, 1.5]}, "zooms: 1.5 is no whole number"),
+        ({"zooms": [2, 1]}, "window 0 leaves the grid"),
+        ({"zooms": [1, 2]}, "window 1 leaves the grid"),
+        ({"draw": [-1]}, "need one entry per window each"),
+        ({"draw": [0, 0]}, "draw: 0 for window 0; needs -1 for ore windows"),
+        ({"draw": [-1, -2]}, "draw: -2 for window 1"),
         ({"deposit_ids": ("a", "b")}, "deposit_points: 1 for 2 deposit_ids"),
     ],
 )
@@ -363,19 +273,3 @@ def test_windows_that_do_not_fit_together_are_refused(change, message):
     assert len(gp.Windows(**fields)) == 2
     with pytest.raises(InputError, match=message):
         gp.Windows(**(fields | change))
-
-
-# -- real data ---------------------------------------------------------------------------------
-
-
-@pytest.mark.data
-def test_the_copper_of_the_arabian_shield_gets_its_windows(data_folder):
-    folder = data_folder / "arabian_shield"
-    samples = gp.read_samples(folder / "samples_clean.csv.gz", x="lon", y="lat", crs="EPSG:4326")[["Cu"]]
-    deposits = gp.read_deposits(folder / "deposits.geojson")
-    grid = gp.Grid.covering(samples, resolution=500, pad=2000)
-    windows = sample(gp.interpolate(samples, grid), deposits, size=16, crop=14, n_ore=94, n_barren=100, rng=0)
-    frame = windows.footprints()
-    points = shapely.points(windows.deposit_points)
-    for label, box in zip(frame["label"], frame.geometry, strict=True):
-        assert shapely.intersects(box, points).any() == (label == 1)

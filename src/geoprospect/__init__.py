@@ -15,6 +15,12 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import errors as errors
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
+    from geoprospect.calibration import Calibration as Calibration
+    from geoprospect.calibration import calibrate as calibrate
+    from geoprospect.calibration import cross_calibrated as cross_calibrated
+    from geoprospect.calibration import expected_deposits as expected_deposits
+    from geoprospect.calibration import intensity as intensity
+    from geoprospect.calibration import overdispersion as overdispersion
     from geoprospect.catalog import write_layers as write_layers
     from geoprospect.censoring import censoring_indicator as censoring_indicator
     from geoprospect.censoring import censoring_table as censoring_table
@@ -27,6 +33,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.compositions import Log10 as Log10
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
+    from geoprospect.cutting import hold_back as hold_back
+    from geoprospect.cutting import sample_windows as sample_windows
+    from geoprospect.explain import attribute as attribute
+    from geoprospect.explain import element_importance as element_importance
     from geoprospect.exports import write_cog as write_cog
     from geoprospect.exports import write_geotiff as write_geotiff
     from geoprospect.exports import write_zarr as write_zarr
@@ -41,6 +51,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.interpolation import interpolate as interpolate
     from geoprospect.interpolation import interpolate_on_device as interpolate_on_device
     from geoprospect.metrics import Evaluation as Evaluation
+    from geoprospect.metrics import average_precision as average_precision
+    from geoprospect.metrics import brier_score as brier_score
+    from geoprospect.metrics import calibration_slope as calibration_slope
     from geoprospect.metrics import evaluate as evaluate
     from geoprospect.metrics import rank_auc as rank_auc
     from geoprospect.metrics import z_auc as z_auc
@@ -50,69 +63,90 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.quality import duplicate_precision as duplicate_precision
     from geoprospect.rasters import read_bands as read_bands
     from geoprospect.rasters import read_survey as read_survey
+    from geoprospect.recipes import Recipe as Recipe
     from geoprospect.regressors import IDW as IDW
     from geoprospect.samples import Samples as Samples
     from geoprospect.samples import read_deposits as read_deposits
     from geoprospect.samples import read_samples as read_samples
     from geoprospect.sampling import support as support
+    from geoprospect.scores import Scores as Scores
     from geoprospect.screening import screen as screen
     from geoprospect.screening import screening_points as screening_points
+    from geoprospect.separation import audit as audit
+    from geoprospect.separation import correlation_range as correlation_range
+    from geoprospect.separation import spatial_folds as spatial_folds
     from geoprospect.significance import AUCComparison as AUCComparison
     from geoprospect.significance import WeightsOfEvidence as WeightsOfEvidence
     from geoprospect.significance import adjust_p as adjust_p
     from geoprospect.significance import auc_interval as auc_interval
     from geoprospect.significance import auc_standard_error as auc_standard_error
+    from geoprospect.significance import clustered_auc as clustered_auc
+    from geoprospect.significance import clustered_auc_interval as clustered_auc_interval
     from geoprospect.significance import compare_aucs as compare_aucs
+    from geoprospect.significance import compare_clustered_aucs as compare_clustered_aucs
     from geoprospect.significance import null_z as null_z
     from geoprospect.significance import weights_of_evidence as weights_of_evidence
+    from geoprospect.success import Rates as Rates
+    from geoprospect.success import rates as rates
     from geoprospect.targets import delineate as delineate
     from geoprospect.training import train as train
     from geoprospect.transforms import inverse_transform as inverse_transform
     from geoprospect.transforms import robust_pca as robust_pca
     from geoprospect.transforms import transform as transform
-    from geoprospect.validation import Scores as Scores
+    from geoprospect.trials import NullControl as NullControl
+    from geoprospect.trials import compare_networks as compare_networks
+    from geoprospect.trials import null_control as null_control
     from geoprospect.validation import cross_validate as cross_validate
-    from geoprospect.validation import spatial_folds as spatial_folds
     from geoprospect.windows import Windows as Windows
-    from geoprospect.windows import sample_windows as sample_windows
 
 # Where each public name lives.
 _HOMES = {
+    "calibration": ["Calibration", "calibrate", "cross_calibrated", "expected_deposits", "intensity", "overdispersion"],
     "catalog": ["write_layers"],
     "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
     "checking": ["SampleCheck", "check_samples"],
     "compositions": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
+    "cutting": ["hold_back", "sample_windows"],
+    "explain": ["attribute", "element_importance"],
     "exports": ["write_cog", "write_geotiff", "write_zarr"],
     "geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding": ["GriddingScores", "validate_gridding"],
     "inference": ["predict", "predict_cells", "predict_windows"],
     "interpolation": ["interpolate", "interpolate_on_device"],
-    "metrics": ["Evaluation", "evaluate", "rank_auc", "z_auc"],
+    "metrics": ["Evaluation", "average_precision", "brier_score", "calibration_slope", "evaluate", "rank_auc", "z_auc"],
+    "model": ["ProspectivityModel"],
+    "pipeline": ["Run", "run"],
+    "quality": ["duplicate_precision"],
+    "rasters": ["read_bands", "read_survey"],
+    "recipes": ["Recipe"],
+    "regressors": ["IDW"],
+    "samples": ["Samples", "read_deposits", "read_samples"],
+    "sampling": ["support"],
+    "scores": ["Scores"],
+    "screening": ["screen", "screening_points"],
+    "separation": ["audit", "correlation_range", "spatial_folds"],
     "significance": [
         "AUCComparison",
         "WeightsOfEvidence",
         "adjust_p",
         "auc_interval",
         "auc_standard_error",
+        "clustered_auc",
+        "clustered_auc_interval",
         "compare_aucs",
+        "compare_clustered_aucs",
         "null_z",
         "weights_of_evidence",
     ],
-    "model": ["ProspectivityModel"],
-    "pipeline": ["Run", "run"],
-    "quality": ["duplicate_precision"],
-    "rasters": ["read_bands", "read_survey"],
-    "regressors": ["IDW"],
-    "samples": ["Samples", "read_deposits", "read_samples"],
-    "sampling": ["support"],
-    "screening": ["screen", "screening_points"],
+    "success": ["Rates", "rates"],
     "targets": ["delineate"],
     "training": ["train"],
     "transforms": ["inverse_transform", "robust_pca", "transform"],
-    "validation": ["Scores", "cross_validate", "spatial_folds"],
-    "windows": ["Windows", "sample_windows"],
+    "trials": ["NullControl", "compare_networks", "null_control"],
+    "validation": ["cross_validate"],
+    "windows": ["Windows"],
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 _PUBLIC_MODULES = ["errors", "plotting", "synthetic"]

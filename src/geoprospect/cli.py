@@ -258,15 +258,20 @@ def screen(
 @click.option("--n-ore", type=int, default=212, show_default=True)
 @click.option("--n-barren", type=int, default=225, show_default=True)
 @click.option("--network", default="resnet50", show_default=True)
-@click.option("--epochs", type=int, default=120, show_default=True)
+@click.option("--recipe", type=click.Choice(["default", "gao2022", "quick"]), default="default", show_default=True,
+              help="Settings of the training.")  # fmt: skip
+@click.option("--epochs", type=int, help="How often every window is seen; default: that of the recipe.")
 @click.option("--n-models", type=int, default=1, show_default=True)
+@click.option("--draws", type=int, default=1, show_default=True, help="Draws of barren windows; networks for each.")
+@click.option("--checkpoint", type=_folder, help="Folder to save the training in as it goes, and to go on from.")
 @click.option("--folds", type=int, default=5, show_default=True, help="Spatial folds; 0 to skip the validation.")
 @_seed
 @_device
 @click.option("--out", type=_folder, required=True, help="Folder for the model.")
 def train(
     survey: Path, deposits: Path, where: str | None, deposits_crs: str | None, bands: str | None, size: int, crop: int,
-    n_ore: int, n_barren: int, network: str, epochs: int, n_models: int, folds: int, seed: int, device: str, out: Path,
+    n_ore: int, n_barren: int, network: str, recipe: Any, epochs: int | None, n_models: int, draws: int,
+    checkpoint: Path | None, folds: int, seed: int, device: str, out: Path,
 ) -> None:  # fmt: skip
     """Validate on spatially separated ground, then train on all windows and save the model."""
     import geoprospect as gp
@@ -278,12 +283,14 @@ def train(
             check_names("--bands", [name.strip() for name in bands.split(",")], list(map(str, ground.data_vars)))
         ]
     known = gp.read_deposits(deposits, deposits_crs, where)
-    windows = gp.sample_windows(ground, known, size, crop, n_ore, n_barren, rng=seed)
-    settings: dict[str, Any] = {"epochs": epochs, "n_models": n_models, "device": device,
+    windows = gp.sample_windows(ground, known, size, crop, n_ore, n_barren, rng=seed, draws=draws)
+    settings: dict[str, Any] = {"recipe": recipe, "n_models": n_models, "device": device,
                                 "progress": sys.stderr.isatty()}  # fmt: skip
+    if epochs is not None:
+        settings["epochs"] = epochs
     if folds:
         click.echo(gp.cross_validate(windows, ground, network, folds, seed, **settings))
-    model = gp.train(windows, ground, network, rng=seed, **settings)
+    model = gp.train(windows, ground, network, rng=seed, checkpoint=checkpoint, **settings)
     click.echo(f"{model.save(out)}: {model}")
 
 

@@ -113,27 +113,60 @@ class WindowsSection(_Section):
     n_ore: _Positive = 212
     n_barren: _Positive = 225
     buffer: Annotated[float, Field(ge=0)] = 0.0
+    recipe: Literal["gao2022"] | None = None
+    slide: _Share = 1.0
+    step: _Positive = 1
+    zooms: tuple[_Positive, ...] = (1,)
+    barren: Literal["random", "dissimilar"] = "random"
+    dissimilar: Annotated[float, Field(gt=0, le=1)] = 0.5
+    draws: _Positive = 1
     min_valid: _Share = 0.5
 
 
 class TrainingSection(_Section):
-    """What `train` is called with."""
+    """What `train` is called with; settings that are left out are those of the recipe."""
 
     network: Literal["resnet50", "resnet18", "mobilenet_v2", "googlenet", "shufflenet_v2_x1_0"] = "resnet50"
-    epochs: _Positive = 120
-    batch: Annotated[int, Field(ge=2)] = 32
-    lr: Annotated[float, Field(gt=0)] = 0.01
-    momentum: _Share = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    recipe: Literal["default", "gao2022", "quick"] = "default"
     n_models: _Positive = 1
     weights: str | None = None
+    epochs: _Positive | None = None
+    batch: Annotated[int, Field(ge=2)] | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    momentum: _Share | None = None
+    nesterov: bool | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    schedule: Literal["cosine", "halve", "constant"] | None = None
+    halve_every: _Positive | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    flips: bool | None = None
+    rotations: bool | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
+    class_weight: Literal["balanced"] | None = None
+    accumulate: _Positive | None = None
+    halo: Annotated[int, Field(ge=0, multiple_of=32)] | None = None
+    halo_from: _Share | None = None
+    norm: Literal["batch", "group"] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    prior: Annotated[float, Field(gt=0, lt=1)] | None = None
+    patience: _Positive | None = None
+    precision: Literal["auto", "float32"] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments: what was left to the recipe is left out."""
+        return self.model_dump(exclude_none=True)
 
 
 class ValidationSection(_Section):
     """What `cross_validate` is called with."""
 
     folds: Annotated[int, Field(ge=2)] = 5
-    buffer: Annotated[float, Field(ge=0)] = 0.0
+    method: Literal["regions", "blocks", "clusters", "leave-one-cluster-out"] = "regions"
+    block: Annotated[float, Field(gt=0)] | None = None
+    buffer: Annotated[float, Field(ge=0)] | None = None
+    calibrated: bool = False
+    map_stride: Annotated[int, Field(ge=0)] | None = None
+    paper_protocol: bool = True
 
 
 class PredictionSection(_Section):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import geopandas as gpd
@@ -15,10 +17,11 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_int, check_number, check_shape
 from geoprospect._kernels.devices import resolve_device
-from geoprospect._kernels.patches import gather
+from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.errors import DeviceError, DivergenceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel
+from geoprospect.networks import set_halo
 from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -178,9 +181,11 @@ def predict_cells(
 
 
 def predict_windows(
-    model: ProspectivityModel, survey: xr.Dataset, windows: Windows, device: str = "auto"
+    model: ProspectivityModel, survey: xr.Dataset, windows: Windows, device: str = "auto", *, halo: int = 0
 ) -> NDArray[np.float64]:
     """Predict windows from their central crop, as validation does.
+
+    A window of zoom z is seen as in training: each cell the mean of z x z cells of the survey.
 
     Parameters
     ----------
@@ -192,6 +197,9 @@ def predict_windows(
         Of the model's crop.
     device : str, default 'auto'
         As in `predict`.
+    halo : int, default 0
+        Cells of context that the network sees on every side of the crop, a multiple of 32; for models
+        that were trained with a halo. Off the survey the context is 0, the mean of training.
 
     Returns
     -------
@@ -201,7 +209,7 @@ def predict_windows(
     Raises
     ------
     InputError
-        When grid or crop differ.
+        When grid or crop differ, or `halo` is no multiple of 32.
 
     Examples
     --------
@@ -213,28 +221,33 @@ def predict_windows(
     >>> gp.predict_windows(model, survey, windows[:3], device="cpu").shape
     (3,)
     """
+    halo = check_int("halo", halo, 0)
     if windows.crop != model.crop or windows.grid != Grid.of(survey):
         raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {Grid.of(survey)}")
     row, col = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
-    return _predict_places(model, survey, row, col, device, 0.0, progress=False)[0].astype(np.float64)
+    mean, _, _ = _predict_places(model, survey, row, col, device, 0.0, False, windows.zooms, halo)
+    return mean.astype(np.float64)
 
 
 def _predict_places(
     model: ProspectivityModel, survey: xr.Dataset, rows: NDArray[np.int64], cols: NDArray[np.int64], device: str,
-    min_valid: float, progress: bool,
+    min_valid: float, progress: bool, zooms: NDArray[np.int64] | None = None, halo: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
     """Return mean and standard deviation of the probability, and the share of data, per place."""
+    zooms = np.ones(rows.size, dtype=np.int64) if zooms is None else zooms
     target = resolve_device(device)
     bands, valid = model.stack(survey)
-    share = _share_valid(valid, rows, cols, model.crop)
+    share = _share_valid(valid, rows, cols, model.crop * zooms)
     wanted = np.flatnonzero((share >= min_valid) & (share > 0))
-    stack = torch.from_numpy(bands).to(target)  # (C, Y, X)
+    stack = channels_last(torch.from_numpy(bands).to(target))  # (C, Y, X)
+    places = (rows[wanted], cols[wanted], zooms[wanted])
     each = np.full((len(model.networks), rows.size), np.nan, dtype=np.float32)
     total = len(model.networks) * wanted.size
     with torch.inference_mode(), tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
         for i, network in enumerate(model.networks):
             try:
-                each[i, wanted] = _ore(network.to(target), stack, rows[wanted], cols[wanted], model.crop, bar)
+                with _context(network, halo):
+                    each[i, wanted] = _ore(network.to(target), stack, places, model.crop, halo, bar)
             finally:
                 network.cpu()
             if not np.isfinite(each[i, wanted]).all():
@@ -246,17 +259,30 @@ def _predict_places(
     return each.mean(axis=0), spread, share
 
 
+@contextlib.contextmanager
+def _context(network: nn.Module, halo: int) -> Iterator[None]:
+    """Have the network cut the features of the context off, and take it back afterwards."""
+    if halo:
+        set_halo(network, halo)
+    try:
+        yield
+    finally:
+        if halo:
+            set_halo(network, 0)
+
+
 def _ore(
-    net: nn.Module, stack: Tensor, rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int, bar: tqdm
+    net: nn.Module, stack: Tensor, places: tuple[NDArray[np.int64], ...], crop: int, halo: int, bar: tqdm
 ) -> NDArray[np.float32]:
     """Return the probability of ore per place; where memory runs out, go on with half the batch."""
+    rows, cols, zooms = places
     result = np.empty(rows.size, dtype=np.float32)
     start, batch = 0, _BATCH
     while start < rows.size:
         at = slice(start, start + batch)
         row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
         try:
-            logits = net(gather(stack, row, col, crop))  # (B, 2)
+            logits = net(gather(stack, row, col, crop, zooms=zooms[at], halo=halo))  # (B, 2)
             result[at] = torch.softmax(logits.float(), dim=1)[:, 1].cpu().numpy()
         except torch.OutOfMemoryError as err:
             if batch == 1:
@@ -276,11 +302,12 @@ def _ore(
 
 
 def _share_valid(
-    valid: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int
+    valid: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int | NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return the share of cells with data in the crop at each place, from a summed table."""
     total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
     np.cumsum(np.cumsum(valid, axis=0), axis=1, out=total[1:, 1:])
     bottom, right = rows + crop, cols + crop
     count = total[bottom, right] - total[rows, right] - total[bottom, cols] + total[rows, cols]
-    return (count / crop**2).astype(np.float32)
+    share: NDArray[np.float32] = (count / crop**2).astype(np.float32)
+    return share

@@ -11,10 +11,14 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from geoprospect._checks import check_int, check_number
 from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
+
+# Probabilities of 0 and 1 have no logit; a logit of 13.8 is as far out as `calibration_slope` takes them for.
+_SURE = 1e-6
 
 
 def rank_auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -230,6 +234,140 @@ class Evaluation:
         return pd.DataFrame({"value": [getattr(self, n) for n in names]}, index=pd.Index(names, name="score"))
 
 
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the mean precision over the ore points, each at the threshold that just finds it.
+
+    The sum of ``(R_k - R_(k-1)) P_k`` over the distinct scores, the highest first, with recall R and
+    precision P; points of one score are taken together [1]_. Unlike the AUC it depends on how many barren
+    points there are: by chance it is the share of ore. It looks at the top of the ranking, where the
+    drilling is done.
+
+    Parameters
+    ----------
+    labels, scores
+        As in `rank_auc`.
+
+    Returns
+    -------
+    float
+        Above 0 and up to 1; NaN where there is no ore.
+
+    Raises
+    ------
+    InputError
+        When labels and scores do not fit together.
+
+    References
+    ----------
+    .. [1] Davis, J. & Goadrich, M. (2006). The relationship between precision-recall and ROC curves.
+       Proceedings of the 23rd International Conference on Machine Learning, 233-240.
+       https://doi.org/10.1145/1143844.1143874
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> round(gp.average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
+    0.8333
+    """
+    ore, values = labels_and_scores(labels, scores)
+    if not ore.any():
+        return math.nan
+    highest_first = np.argsort(-values, kind="stable")
+    found = np.cumsum(ore[highest_first])
+    # The last point of each score: those of one score are taken together.
+    last = np.flatnonzero(np.append(np.diff(values[highest_first]) != 0, True))
+    precision = found[last] / (last + 1)
+    return float((np.diff(found[last], prepend=0) * precision).sum() / found[-1])
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean squared difference of probabilities and what was there [1]_.
+
+    Parameters
+    ----------
+    labels : array_like of shape (n,)
+        1 ore, 0 barren.
+    probabilities : array_like of shape (n,)
+        Of ore, between 0 and 1.
+
+    Returns
+    -------
+    float
+        0 where every probability is right and sure, 0.25 where all are 0.5, 1 at worst; NaN without
+        points.
+
+    Raises
+    ------
+    InputError
+        When labels and probabilities do not fit together, or these are not within 0 and 1.
+
+    References
+    ----------
+    .. [1] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly
+       Weather Review 78, 1-3. https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> round(gp.brier_score([0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3]), 4)
+    0.0375
+    """
+    ore, p = _labels_and_probabilities(labels, probabilities)
+    return float(((p - ore) ** 2).mean()) if p.size else math.nan
+
+
+def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
+    """Return the slope and the intercept that would put probabilities right.
+
+    The maximum-likelihood fit of ``logit(p of ore) = intercept + slope * logit(probability)``, after Cox
+    [1]_. Calibrated probabilities have slope 1 and intercept 0. A slope below 1 says that they are too
+    sure, near 0 and 1 alike; above 1, that they are too timid. Probabilities are taken for at least 1e-6
+    and at most 1 - 1e-6.
+
+    Parameters
+    ----------
+    labels, probabilities
+        As in `brier_score`.
+
+    Returns
+    -------
+    slope, intercept : float
+        NaN where the fit has no end: a class is absent, all probabilities are the same, or they separate
+        ore from barren without an error, or all but.
+
+    Raises
+    ------
+    InputError
+        When labels and probabilities do not fit together, or these are not within 0 and 1.
+
+    References
+    ----------
+    .. [1] Cox, D. R. (1958). Two further applications of a model for binary regression. Biometrika 45,
+       562-565. https://doi.org/10.1093/biomet/45.3-4.562
+
+    Examples
+    --------
+    Odds of 9 to 1 that hold three times in four only:
+
+    >>> import geoprospect as gp
+    >>> slope, intercept = gp.calibration_slope([1, 1, 1, 0, 0, 0, 0, 1], [0.9] * 4 + [0.1] * 4)
+    >>> round(slope, 3), round(abs(intercept), 3)
+    (0.5, 0.0)
+    """
+    ore, p = _labels_and_probabilities(labels, probabilities)
+    x = logit(np.clip(p, _SURE, 1 - _SURE))
+    if not ore.any() or ore.all():
+        return math.nan, math.nan
+    # The likelihood has a maximum only where the classes overlap on both sides.
+    if not (x[ore].min() < x[~ore].max() and x[~ore].min() < x[ore].max()):
+        return math.nan, math.nan
+    # Centred and scaled, so that the two coefficients hardly depend on each other.
+    middle, spread = x.mean(), x.std()
+    offset, rise = _logistic_line((x - middle) / spread, ore)
+    slope = rise / float(spread)
+    return slope, offset - slope * float(middle)
+
+
 def evaluate(cells: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame, threshold: float = 0.5) -> Evaluation:
     """Compare predicted cells with known deposits: a cell is ore when it holds one.
 
@@ -315,3 +453,42 @@ def labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.
     if not np.isfinite(values).all():
         raise InputError(f"scores: {int((~np.isfinite(values)).sum())} of {values.size} are not finite; leave them out")
     return given.astype(bool), values
+
+
+def _labels_and_probabilities(
+    labels: ArrayLike, probabilities: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which points are ore, and their probabilities; raise where these do not fit together."""
+    ore, p = labels_and_scores(labels, probabilities)
+    wrong = (p < 0) | (p > 1)
+    if wrong.any():
+        raise InputError(
+            f"probabilities: {p[wrong][0]:g} and {int(wrong.sum()) - 1} more are not within 0 and 1; "
+            "scores can be ranked (rank_auc), but say no probability"
+        )
+    return ore, p
+
+
+def _logistic_line(x: NDArray[np.float64], ore: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return offset and rise of the unpenalised logistic regression on one variable, by Newton's method."""
+    design = np.column_stack([np.ones_like(x), x])  # (N, 2)
+    line, best = np.zeros(2), -x.size * math.log(2)
+    for _ in range(100):
+        p = expit(design @ line)
+        gradient = design.T @ (ore - p)
+        try:
+            step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design, gradient)
+        except np.linalg.LinAlgError:  # classes that overlap by the last digits only: the line stands upright
+            return math.nan, math.nan
+        # Half of a step that overshoots, and half of that: the likelihood is concave, so it climbs in the end.
+        while (climbed := _log_likelihood(design @ (line + step), ore)) < best - 1e-12 * abs(best):
+            step /= 2
+        line, best = line + step, climbed
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(line[0]), float(line[1])
+
+
+def _log_likelihood(eta: NDArray[np.float64], ore: NDArray[np.bool_]) -> float:
+    """Return the log likelihood of labels under logits."""
+    return float(-np.logaddexp(0, np.where(ore, -eta, eta)).sum())

@@ -58,6 +58,8 @@ class ProspectivityModel:
         One row per model and epoch: ``model``, ``epoch``, ``loss``, ``accuracy``, ``learning_rate``.
     settings : dict
         The training's other settings, for the record.
+    norm : {'batch', 'group'}, default 'batch'
+        Normalisation in the networks, as in `build_network`.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class ProspectivityModel:
     seed: int
     history: pd.DataFrame
     settings: dict[str, Any]
+    norm: str = "batch"
 
     def __repr__(self) -> str:
         """Architecture, bands and window."""
@@ -142,8 +145,9 @@ class ProspectivityModel:
         if not path.absolute().parent.is_dir():
             raise OutputError(f"folder={str(path)!r}: the folder {str(path.parent)!r} does not exist; make it first")
         meta = {
-            "format": _FORMAT, "network": self.network, "n_models": len(self.networks), "bands": list(self.bands),
-            "units": list(self.units), "offset": self.offset.tolist(), "scale": self.scale.tolist(),
+            "format": _FORMAT, "network": self.network, "norm": self.norm, "n_models": len(self.networks),
+            "bands": list(self.bands), "units": list(self.units),
+            "offset": self.offset.tolist(), "scale": self.scale.tolist(),
             "size": self.size, "crop": self.crop, "cell_size": list(self.cell_size), "seed": self.seed,
             "settings": self.settings, "history": self.history.to_dict(orient="list"),
             "versions": {"geoprospect": __version__, "torch": str(torch.__version__),
@@ -194,8 +198,10 @@ class ProspectivityModel:
                 )
             bands = tuple(map(str, meta["bands"]))
             n_models = check_int("n_models", meta["n_models"])
+            norm = meta.get("norm", "batch")  # of which earlier descriptions say nothing
             networks = tuple(
-                _read_network(path / f"network-{i}.safetensors", meta["network"], len(bands)) for i in range(n_models)
+                _read_network(path / f"network-{i}.safetensors", meta["network"], len(bands), norm)
+                for i in range(n_models)
             )
             model = cls(
                 networks=networks, network=meta["network"], bands=bands, units=tuple(map(str, meta["units"])),
@@ -203,7 +209,7 @@ class ProspectivityModel:
                 size=check_int("size", meta["size"]), crop=check_int("crop", meta["crop"]),
                 cell_size=(float(meta["cell_size"][0]), float(meta["cell_size"][1])),
                 seed=check_int("seed", meta["seed"], 0), history=pd.DataFrame(meta["history"]),
-                settings=dict(meta["settings"]),
+                settings=dict(meta["settings"]), norm=norm,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
             raise CorruptFileError(f"{path / _META}: does not describe a model ({err})") from err
@@ -263,13 +269,15 @@ def _check_description(model: ProspectivityModel, file: Path) -> None:
         )
 
 
-def _read_network(file: Path, name: str, n_bands: int) -> nn.Module:
-    network = build_network(name, n_bands)
+def _read_network(file: Path, name: str, n_bands: int, norm: str) -> nn.Module:
+    network = build_network(name, n_bands, norm=norm)
     try:
         state = load_file(file)
         network.load_state_dict(state, strict=True)
     except (SafetensorError, OSError, RuntimeError) as err:
-        raise CorruptFileError(f"{file}: its weights do not fit a {name} of {n_bands} bands ({err})") from err
+        raise CorruptFileError(
+            f"{file}: its weights do not fit a {name} of {n_bands} bands, norm={norm!r} ({err})"
+        ) from err
     bad = [key for key, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if bad:
         raise CorruptFileError(f"{file}: {bad[0]} holds values that are not finite")

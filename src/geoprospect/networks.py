@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from geoprospect._checks import check_choice, check_input_file, check_int
-from geoprospect.errors import DependencyError, InputError
+from geoprospect._checks import check_choice, check_input_file, check_int, check_number
+from geoprospect.errors import DataWarning, DependencyError, InputError
 
 # Name of the network and of its first convolution, as torchvision calls them.
 _FIRST_CONVOLUTION = {
@@ -22,17 +24,50 @@ _FIRST_CONVOLUTION = {
     "shufflenet_v2_x1_0": "conv1.0",
 }
 NETWORKS = tuple(_FIRST_CONVOLUTION)
+NORMS = ("batch", "group")
+# Where the last features leave the trunk: the pooling, or the trunk that a function pools.
+_TRUNK_END = {
+    "resnet50": "avgpool",
+    "resnet18": "avgpool",
+    "mobilenet_v2": "features",
+    "googlenet": "avgpool",
+    "shufflenet_v2_x1_0": "conv5",
+}
+FEATURE_STRIDE = 32  # cells of the input from one of the last features to the next, in all of them
+# Cells of context from which on the features of a window are those of the whole raster, up to the
+# next multiple of the stride. Holds for batch normalisation in evaluation; a group's mean reaches everywhere.
+EXACT_HALO = {
+    "resnet50": 224,
+    "resnet18": 224,
+    "mobilenet_v2": 256,
+    "googlenet": 192,
+    "shufflenet_v2_x1_0": 288,
+}
+# Middle of what the first feature sees, in cells from the middle of the input's first cell. Paddings on
+# both sides and strides of 2 put it on the first cell; googlenet pools without padding.
+FEATURE_ORIGIN = {"resnet50": 0, "resnet18": 0, "mobilenet_v2": 0, "googlenet": 22, "shufflenet_v2_x1_0": 0}
+_SMALLEST_FOR_GOOGLENET = 15  # cells, of which four halvings leave one; the others take any
+_GROUPS = 32  # of Wu & He (2018)
 _HEADS = ("fc.", "classifier.")
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _AUXILIARY = ("aux1.", "aux2.")  # heads that GoogLeNet has in training only
 
 
-def build_network(name: str, n_bands: int, weights: str | os.PathLike[str] | None = None, seed: int = 0) -> nn.Module:
+def build_network(
+    name: str,
+    n_bands: int,
+    weights: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    *,
+    norm: str = "batch",
+    dropout: float | None = None,
+) -> nn.Module:
     """Build a two-class network for windows of `n_bands` bands.
 
     Parameters
     ----------
     name : {'resnet50', 'resnet18', 'mobilenet_v2', 'googlenet', 'shufflenet_v2_x1_0'}
-        Architecture, as in torchvision.
+        Architecture, as in torchvision; the names in its state are torchvision's too.
     n_bands : int
         Number of input bands.
     weights : path-like, optional
@@ -41,6 +76,13 @@ def build_network(name: str, n_bands: int, weights: str | os.PathLike[str] | Non
         a head for other classes is left out.
     seed : int, default 0
         Seed of the random weights; the global generator is left alone.
+    norm : {'batch', 'group'}, default 'batch'
+        Normalisation between the layers. 'group' replaces every batch normalisation by group
+        normalisation [1]_, which does not depend on the other windows of the batch: in 32 groups
+        of channels, or as many as divide the channels and leave two in each.
+    dropout : float, optional
+        Share of the last features that training drops before the head, at least 0 and below 1.
+        None keeps what the architecture has: 0.2 in mobilenet_v2 and googlenet, none in the others.
 
     Returns
     -------
@@ -53,29 +95,202 @@ def build_network(name: str, n_bands: int, weights: str | os.PathLike[str] | Non
         When the name is unknown, or the weights do not belong to the architecture.
     DependencyError
         When torch and torchvision do not fit together.
+
+    Warns
+    -----
+    DataWarning
+        When weights that were trained with batch normalisation start a network with group
+        normalisation: the filters are taken, the running statistics have no place in it.
+
+    References
+    ----------
+    .. [1] Wu, Y. & He, K. (2018). Group normalization. ECCV, 3-19.
+       https://doi.org/10.1007/978-3-030-01261-8_1
     """
     check_choice("network", name, NETWORKS)
+    check_choice("norm", norm, NORMS)
     n_bands = check_int("n_bands", n_bands)
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    share = None if dropout is None else _check_dropout(dropout)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
-        network: nn.Module = getattr(_torchvision_models(), name)(weights=None, num_classes=2, **options)
-        first = network.get_submodule(_FIRST_CONVOLUTION[name])
-        if not isinstance(first, nn.Conv2d):
-            raise DependencyError(
-                f"torchvision: {_FIRST_CONVOLUTION[name]} of {name} is no convolution; "
-                "this release of torchvision is not supported"
-            )
-        if n_bands != first.in_channels:
-            shape: Any = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
-            widened = nn.Conv2d(n_bands, first.out_channels, bias=first.bias is not None, **shape)
-            nn.init.kaiming_normal_(widened.weight, mode="fan_out", nonlinearity="relu")
-            network.set_submodule(_FIRST_CONVOLUTION[name], widened)
-    if name == "googlenet":
-        network.transform_input = False  # type: ignore[assignment]  # its RGB statistics mean nothing for element bands
+        network = _widened(name, n_bands)
+        # Last, so that the other weights are those of the network without it.
+        if share is not None:
+            _set_dropout(network, share)
+    if norm == "group":
+        _group_norms(network)
+    _insert_crop(network, _TRUNK_END[name])
     if weights is not None:
         _load(network, name, n_bands, weights)
     return network
+
+
+def set_halo(network: nn.Module, cells: int) -> None:
+    """Tell a network that its input carries so many more cells of context on every side.
+
+    The context takes part in the convolutions; its features are cut off before the pooling, so
+    that what is pooled are the features of the window itself, seen with its surroundings.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        From `build_network`; changed in place.
+    cells : int
+        Width of the context, a multiple of 32, the stride of the last features. 0 switches back to windows
+        without context.
+
+    Raises
+    ------
+    InputError
+        When `cells` is no such multiple, or the network is not from `build_network`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoprospect.networks import build_network, set_halo
+    >>> network = build_network("resnet18", 2).eval()
+    >>> set_halo(network, 32)
+    >>> network(torch.zeros(1, 2, 32 + 64 + 32, 32 + 64 + 32)).shape
+    torch.Size([1, 2])
+    """
+    cells = check_int("cells", cells, 0)
+    if cells % FEATURE_STRIDE:
+        below = cells // FEATURE_STRIDE * FEATURE_STRIDE
+        raise InputError(
+            f"cells={cells}: a halo needs a multiple of {FEATURE_STRIDE}, the cells from one feature to the next; take "
+            f"{below} or {below + FEATURE_STRIDE}"
+        )
+    last_features(network).features = cells // FEATURE_STRIDE
+
+
+def last_features(network: nn.Module) -> Crop:
+    """Return the layer whose output are the last features before they are pooled, (B, F, H/32, W/32).
+
+    Raises
+    ------
+    InputError
+        When the network is not from `build_network`.
+    """
+    for module in network.modules():
+        if isinstance(module, Crop):
+            return module
+    raise InputError(f"network: {type(network).__name__} does not come from build_network; build it there")
+
+
+class Crop(nn.Module):
+    """Cuts the features of the context off; has no weights, so names in the state stay torchvision's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = 0  # to cut off on every side
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, F, H, W)
+        """Return what is left of the features, at least one of them."""
+        k, (height, width) = self.features, x.shape[-2:]
+        if k == 0:
+            return x
+        if k >= min(height, width):
+            raise InputError(
+                f"the input has {height} x {width} features, all within the halo of {k}; pass windows that carry "
+                f"{k * FEATURE_STRIDE} more cells on every side, or call set_halo(network, 0)"
+            )
+        # googlenet rounds down: of a window of less than 32 cells with its halo there are only 2 k features.
+        return x[..., k : max(height - k, k + 1), k : max(width - k, k + 1)]
+
+    def extra_repr(self) -> str:
+        """Show how many features are cut off."""
+        return f"features={self.features}"
+
+
+class _DropoutLinear(nn.Linear):
+    """A head that drops a share of its input in training, under the names of a plain one."""
+
+    share: float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(x, self.share, self.training))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dropout={self.share}"
+
+
+def _widened(name: str, n_bands: int) -> nn.Module:
+    """Return torchvision's network with its first convolution for `n_bands`."""
+    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    network: nn.Module = getattr(_torchvision_models(), name)(weights=None, num_classes=2, **options)
+    first = network.get_submodule(_FIRST_CONVOLUTION[name])
+    if not isinstance(first, nn.Conv2d):
+        raise _unsupported(f"{_FIRST_CONVOLUTION[name]} of {name} is no convolution")
+    if n_bands != first.in_channels:
+        shape: Any = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+        widened = nn.Conv2d(n_bands, first.out_channels, bias=first.bias is not None, **shape)
+        nn.init.kaiming_normal_(widened.weight, mode="fan_out", nonlinearity="relu")
+        network.set_submodule(_FIRST_CONVOLUTION[name], widened)
+    if name == "googlenet":
+        network.transform_input = False  # type: ignore[assignment]  # its RGB statistics mean nothing for element bands
+        network.register_forward_pre_hook(_check_googlenet)
+    return network
+
+
+def _check_googlenet(network: nn.Module, given: tuple[Tensor, ...]) -> None:
+    """Say in words of the user what would fail in a pooling without padding."""
+    height, width = given[0].shape[-2:]
+    if min(height, width) < _SMALLEST_FOR_GOOGLENET:
+        raise InputError(
+            f"network='googlenet': windows of {height} x {width} cells are too small, it needs "
+            f"{_SMALLEST_FOR_GOOGLENET} at least; take larger crops or another network, for example 'resnet18'"
+        )
+
+
+def _check_dropout(dropout: float) -> float:
+    share = check_number("dropout", dropout, minimum=0)
+    if share >= 1:
+        raise InputError(f"dropout={dropout!r}: needs a share of at least 0 and below 1; at 1 nothing would be left")
+    return share
+
+
+def _set_dropout(network: nn.Module, share: float) -> None:
+    """Drop `share` of the head's input: in the architecture's own dropout, or in a head that does it."""
+    own = [module for module in network.modules() if isinstance(module, nn.Dropout)]
+    for module in own:
+        module.p = share
+    if not own:
+        head = network.get_submodule("fc")
+        if not isinstance(head, nn.Linear):
+            raise _unsupported(f"the head of {type(network).__name__} is not linear")
+        dropping = _DropoutLinear(head.in_features, head.out_features)
+        dropping.weight, dropping.bias, dropping.share = head.weight, head.bias, share
+        network.set_submodule("fc", dropping)
+
+
+def _group_norms(network: nn.Module) -> None:
+    """Replace every batch normalisation by group normalisation, under the same names."""
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    for name, module in norms.items():
+        groups = group_count(module.num_features)
+        network.set_submodule(name, nn.GroupNorm(groups, module.num_features, eps=module.eps))
+
+
+def group_count(channels: int) -> int:
+    """Return the largest divisor of `channels`, at most 32, that leaves two channels in every group.
+
+    A group of one channel is instance normalisation: it takes the level of every channel away, and of
+    a feature map of one cell it leaves nothing.
+    """
+    return max((g for g in range(1, _GROUPS + 1) if channels % g == 0 and channels >= 2 * g), default=1)
+
+
+def _insert_crop(network: nn.Module, end: str) -> None:
+    """Put the layer that cuts off the halo between the last features and their pooling."""
+    module = network.get_submodule(end)
+    if isinstance(module, nn.Sequential):  # the trunk; it is pooled by a function
+        module.append(Crop())
+    else:  # the pooling
+        network.set_submodule(end, nn.Sequential(Crop(), module))
+
+
+def _unsupported(what: str) -> DependencyError:
+    return DependencyError(f"torchvision: {what}; this release of torchvision is not supported")
 
 
 def _torchvision_models() -> Any:
@@ -100,6 +315,7 @@ def _load(network: nn.Module, name: str, n_bands: int, weights: str | os.PathLik
             "safetensors.torch.save_file(state_dict, …)"
         ) from err
     own = network.state_dict()
+    state = _without_statistics(state, own, file)
     key = f"{_FIRST_CONVOLUTION[name]}.weight"
     if key in state and state[key].ndim == 4 and state[key].shape[1] != n_bands:
         mean = state[key].mean(dim=1, keepdim=True)
@@ -117,3 +333,19 @@ def _load(network: nn.Module, name: str, n_bands: int, weights: str | os.PathLik
     if bad:
         raise InputError(f"weights={str(file)!r}: {bad[0]} holds values that are not finite")
     network.load_state_dict(kept, strict=False)
+
+
+def _without_statistics(state: dict[str, Tensor], own: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Leave the running statistics of batch normalisation out where the network has group normalisation."""
+    statistics = [key for key in state if key.endswith(_STATISTICS) and key not in own]
+    # Of a layer that is here; a foreign layer's are kept, to be refused with it.
+    statistics = [key for key in statistics if f"{key.rpartition('.')[0]}.weight" in own]
+    if statistics and not any(key.endswith(_STATISTICS) for key in own):
+        warnings.warn(
+            f"weights={str(file)!r}: were trained with batch normalisation; norm='group' takes their filters and not "
+            "their running statistics, so the answers mean nothing before it is trained",
+            DataWarning,
+            stacklevel=4,
+        )
+        return {key: tensor for key, tensor in state.items() if key not in set(statistics)}
+    return state

@@ -18,6 +18,7 @@ import xarray as xr
 from geoprospect._version import __version__
 from geoprospect.catalog import write_layers
 from geoprospect.config import Config
+from geoprospect.cutting import sample_windows
 from geoprospect.errors import InputError, OutputError, SeparationError
 from geoprospect.exports import write_cog
 from geoprospect.grid import Grid
@@ -28,18 +29,24 @@ from geoprospect.model import ProspectivityModel
 from geoprospect.publishing import published
 from geoprospect.rasters import read_bands
 from geoprospect.samples import Samples, read_deposits, read_samples
+from geoprospect.scores import Scores
 from geoprospect.screening import screen, screening_points
 from geoprospect.synthetic import make_survey
 from geoprospect.targets import delineate
 from geoprospect.training import train
-from geoprospect.validation import Scores, cross_validate
-from geoprospect.windows import Windows, sample_windows
+from geoprospect.validation import cross_validate
+from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
 
 PAPER_PROTOCOL = (
     "protocol of Gao et al. (2022): cells of the very ground that the model was trained on; this measures memory, "
     "not what the map is worth elsewhere"
+)
+
+KEPT_BACK = (
+    "protocol of Table 2 of Gao et al. (2022): windows kept back at random, which overlap those that were trained on; "
+    "this measures memory too"
 )
 
 NOT_VALIDATED = (
@@ -122,7 +129,7 @@ def run(config: Config, out: str | os.PathLike[str], *, device: str = "auto", pr
     Returns
     -------
     Run
-        And in `out`: ``survey.tif``, ``prospectivity.tif`` (COG), ``ranking.csv``, ``targets.gpkg``,
+        And in `out`: ``survey.tif``, ``prospectivity.tif``, ``out_of_fold.tif`` (COG), ``ranking.csv``, ``targets.gpkg``,
         ``scores.json``, ``model/``, ``figures/*.png``.
 
     Raises
@@ -196,8 +203,10 @@ def _prospect(
     chosen = survey[_chosen(ranking, survey, c)]
     windows = sample_windows(survey, deposits, rng=c.seed, **c.windows.model_dump())
     log.info("%s", windows)
-    training = {**c.training.model_dump(), "device": device, "progress": progress}
-    scores = _validate(windows, survey, c, training)
+    training = {**c.training.arguments(), "device": device, "progress": progress}
+    scores = _validate(windows, survey, samples, c, training)
+    if scores is not None and scores.map is not None:
+        write_cog(scores.map, folder / "out_of_fold.tif")
     model = train(windows, chosen, rng=c.seed, **training)
     model.save(folder / "model")
     result = predict(model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, progress=progress)
@@ -223,7 +232,9 @@ def _with_something_to_say(survey: xr.Dataset, ranking: pd.DataFrame) -> xr.Data
     return survey.drop_vars(mute)
 
 
-def _validate(windows: Windows, survey: xr.Dataset, c: Config, training: dict[str, Any]) -> Scores | None:
+def _validate(
+    windows: Windows, survey: xr.Dataset, samples: Samples, c: Config, training: dict[str, Any]
+) -> Scores | None:
     """Cross-validate; None, with a warning, where the deposits allow no separate ground."""
     settings = {**c.validation.model_dump(), **training}
     try:
@@ -233,6 +244,7 @@ def _validate(windows: Windows, survey: xr.Dataset, c: Config, training: dict[st
             rng=c.seed,
             screen=_rule(c) and c.screening.arguments(),
             alpha=c.screening.alpha,
+            samples=samples,
             **settings,
         )
     except SeparationError as err:
@@ -288,7 +300,11 @@ def _as_json(done: Run, c: Config) -> dict[str, Any]:
             "summary": scores.summary,
             "methods": _records(scores.table),
             "folds": _records(scores.folds),
+            "draws": None if scores.draws is None else _records(scores.draws),
         },
+        "windows_kept_back": None
+        if scores is None or scores.paper is None
+        else {"what": KEPT_BACK, **_plain(scores.paper.to_dict())},
         "paper_protocol": {
             "what": PAPER_PROTOCOL,
             **{key: getattr(done.paper_protocol, key) for key in ("tp", "fp", "fn", "tn")},
@@ -338,6 +354,10 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
     if done.scores is not None:
         folds: list[tuple[list[int], Any]] = [([], part["window"]) for _, part in done.scores.windows.groupby("fold")]
         plotting.save(plotting.folds_map(windows, folds), folder / "folds.png")
+        plotting.save(plotting.auc_intervals(done.scores.table), folder / "methods.png")
+        if done.scores.map is not None:
+            rates = {str(name): done.scores.rates(str(name)) for name in done.scores.table.index}
+            plotting.save(plotting.success_rates(rates), folder / "success_rates.png")
     plotting.save(plotting.training_curves(done.model.history), folder / "training.png")
     plotting.save(
         plotting.probability_map(done.result.probability, deposits=deposits, cells=done.cells),

@@ -1,4 +1,4 @@
-"""Maps with north up; the statistical figures of `panels` are here under the same name.
+"""Maps with north up; the statistical figures of `panels` and `verdicts` are here under the same name.
 
 Every function draws into the `ax` that it is given, or makes a figure of its own, and returns
 the `Axes`. Nothing is computed here that another module has computed already.
@@ -52,6 +52,9 @@ from geoprospect.panels import log_ratio_biplot as log_ratio_biplot
 from geoprospect.panels import roc_panel as roc_panel
 from geoprospect.panels import training_curves as training_curves
 from geoprospect.panels import z_auc_bars as z_auc_bars
+from geoprospect.verdicts import auc_intervals as auc_intervals
+from geoprospect.verdicts import null_control_intervals as null_control_intervals
+from geoprospect.verdicts import success_rates as success_rates
 
 # Beneath outlines in colour.
 _PALE = LinearSegmentedColormap.from_list("pale", ["white", "0.5"])

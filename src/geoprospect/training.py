@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
+import hashlib
+import itertools
+import logging
 import math
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,78 +22,95 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_int, check_number, check_rng
+from geoprospect._checks import check_input_file, check_int, check_rng
 from geoprospect._kernels.devices import resolve_device
-from geoprospect._kernels.patches import gather
-from geoprospect.errors import DivergenceError, InputError
+from geoprospect._kernels.patches import channels_last, gather
+from geoprospect._version import __version__
+from geoprospect.checkpoints import Checkpoint, Kept, checksum
+from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError, SeparationError
 from geoprospect.grid import Grid
+from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel, stack_bands
-from geoprospect.networks import build_network
+from geoprospect.networks import Crop, build_network, set_halo
+from geoprospect.recipes import Recipe
+from geoprospect.separation import spatial_folds
 from geoprospect.windows import Windows
 
-_HALVE_EVERY = 30
+log = logging.getLogger("geoprospect")
+
+_MONITOR_FOLDS = 5  # one of them is the separate ground of early stopping
+# (logits (B, 2), labels (B,)) -> what is descended and what is reported, each summed over the windows
+_Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def train(
     windows: Windows,
     survey: xr.Dataset,
     network: str = "resnet50",
-    epochs: int = 120,
-    batch: int = 32,
-    lr: float = 0.01,
-    momentum: float = 0.1,
-    weight_decay: float = 1e-4,
+    recipe: str | Recipe = "default",
     n_models: int = 1,
     device: str = "auto",
     rng: int | np.random.Generator | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    **settings: Any,
 ) -> ProspectivityModel:
     """Train networks to tell ore windows from barren ones.
 
-    The recipe of Gao et al. [1]_: stochastic gradient descent on the cross-entropy, the
-    learning rate halved every 30 epochs, and before each epoch random flips and a random crop of
-    every window. Crops of ore windows always hold their deposit. Bands are scaled to mean 0 and
+    Stochastic gradient descent by a `Recipe`; before each epoch every window is turned and cropped
+    at random. Crops of ore windows always hold their deposit. Bands are scaled to mean 0 and
     standard deviation 1 over the ground of the training windows only; the model keeps the scaling.
 
     Parameters
     ----------
     windows : Windows
-        Where to look, on the grid of `survey`.
+        Where to look, on the grid of `survey`. With several draws of barren windows each network
+        sees one of them.
     survey : xarray.Dataset
         Bands with dims (y, x) in their own units; all of them are used. NaN is replaced by the mean.
     network : {'resnet50', 'resnet18', 'mobilenet_v2', 'googlenet', 'shufflenet_v2_x1_0'}
         Architecture.
-    epochs : int, default 120
-        How often every window is seen.
-    batch : int, default 32
-        Windows per step, at most; an epoch is cut into steps of nearly one size.
-    lr, momentum, weight_decay : float
-        Of the gradient descent.
+    recipe : {'default', 'gao2022', 'quick'} or Recipe
+        How to train. 'gao2022' is the paper's [1]_; 'quick' is for a first look on a CPU.
     n_models : int, default 1
-        Trainings from different random weights; their spread is the uncertainty of the map.
+        Trainings from different random weights, for each draw of the windows; their spread is the
+        uncertainty of the map.
     device : str, default 'auto'
         'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
     rng : int, Generator or None
-        Draws weights, order, flips and crops. Same seed, device and versions: same bytes.
+        Draws weights, order, turns and crops. Same seed, device, versions and, on the CPU, number of
+        threads: same bytes.
     weights : path-like, optional
         A .safetensors file to start from instead of random weights.
+    checkpoint : path-like, optional
+        A folder in which the training is kept twice a minute at most. The same call goes on from
+        there after a stop, and gives the bytes that it would have given without one. The folder can
+        be loaded as a `ProspectivityModel` at any time.
     progress : bool, default False
         Show a progress bar.
+    **settings
+        Fields of `Recipe` that replace those of `recipe`: epochs, batch, lr, …
 
     Returns
     -------
     ProspectivityModel
-        With ``history``: mean loss and accuracy of every epoch, on the augmented training windows.
+        With ``history``: mean loss and accuracy of every epoch, on the augmented training windows;
+        with `patience` also AUC and loss on the separate ground.
 
     Raises
     ------
     InputError
-        When windows and survey have different grids, a class is missing, or a band has no data on
-        the training ground.
+        When windows and survey have different grids, a class is missing, a band has no data on the
+        training ground, there is no such setting, or the checkpoint was begun with other arguments.
+    SeparationError
+        When `patience` is given and no separate ground can be cut off. It is an `InputError`.
     DivergenceError
-        When the loss is no longer finite; the message names epoch and batch.
+        When the loss is no longer finite; the message names epoch and batch, and ``model`` of the
+        error is the `ProspectivityModel` of the last epoch before, or None.
+    DeviceError
+        When the device cannot be used or has too little memory.
 
     References
     ----------
@@ -98,95 +124,456 @@ def train(
     >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=40, rng=0)
     >>> model = gp.train(windows, survey, network="resnet18", epochs=2, device="cpu", rng=0)
     >>> list(model.history.columns)
-    ['model', 'epoch', 'loss', 'accuracy', 'learning_rate']
+    ['model', 'draw', 'epoch', 'loss', 'accuracy', 'learning_rate']
     """
-    epochs, batch = check_int("epochs", epochs), check_int("batch", batch, 2)
-    n_models = check_int("n_models", n_models)
-    lr = check_number("lr", lr, above=0)
-    momentum = check_number("momentum", momentum, minimum=0, maximum=1)
-    weight_decay = check_number("weight_decay", weight_decay, minimum=0)
-    bands = _check_ground(windows, survey)
-    target = resolve_device(device)
-    generator = check_rng(rng)
-    seed = int(generator.integers(2**31))
-    offset, scale = _fit_scaling(windows, survey, bands)
-    stack = torch.from_numpy(stack_bands(survey, bands, offset, scale)[0]).to(target)  # (C, Y, X)
-    networks, history = [], []
-    for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_models)):
-        draws = np.random.default_rng(child)
-        net = build_network(network, len(bands), weights, int(draws.integers(2**31))).to(target)
-        rows = _fit(
-            net,
-            stack,
-            windows,
-            epochs,
-            batch,
-            lr,
-            momentum,
-            weight_decay,
-            draws,
-            tqdm(range(epochs), desc=f"training {i + 1} of {n_models}", unit="epoch", disable=not progress),
-        )
-        networks.append(net.eval().cpu())
-        history += [{"model": i, **row} for row in rows]
-    return ProspectivityModel(
-        networks=tuple(networks), network=network, bands=bands,
-        units=tuple(str(survey[name].attrs.get("units", "")) for name in bands), offset=offset, scale=scale,
-        size=windows.size, crop=windows.crop, cell_size=windows.grid.resolution, seed=seed,
-        history=pd.DataFrame(history),
-        settings={"recipe": "gao2022", "epochs": epochs, "batch": batch, "lr": lr, "momentum": momentum,
-                  "weight_decay": weight_decay, "device": target.type, "n_windows": len(windows),
-                  "n_ore": int(windows.labels.sum())},
+    how, n_models = Recipe.of(recipe, **settings), check_int("n_models", n_models)
+    bands, target = _check_ground(windows, survey), resolve_device(device)
+    keeper = None if checkpoint is None else Checkpoint(checkpoint)
+    before = keeper.seed() if keeper is not None and rng is None else None
+    seed = int(check_rng(rng).integers(2**31)) if before is None else before
+    fit, monitor = _held_out(windows, how)
+    offset, scale = _fit_scaling(fit, survey, bands)
+    cells = stack_bands(survey, bands, offset, scale)[0]  # (C, Y, X)
+    build = functools.partial(build_network, network, len(bands), weights, norm=how.norm, dropout=how.dropout)
+    frame = functools.partial(
+        ProspectivityModel,
+        network=network, bands=bands, units=tuple(str(survey[name].attrs.get("units", "")) for name in bands),
+        offset=offset, scale=scale, size=windows.size, crop=windows.crop, cell_size=windows.grid.resolution,
+        seed=seed, norm=how.norm,
+        settings={"recipe": recipe if isinstance(recipe, str) else "own", **asdict(how), "n_models": n_models,
+                  "n_draws": windows.n_draws, "device": target.type, "n_windows": len(fit),
+                  "n_ore": int(fit.labels.sum()), **_told(monitor)},
     )  # fmt: skip
+    plan = {} if keeper is None else _plan(windows, cells, frame, weights, network)
+    ensemble = _Ensemble(frame, build, n_models * windows.n_draws, keeper, plan)
+    if len(ensemble.done) < ensemble.total:
+        stack = channels_last(torch.from_numpy(cells).to(target))  # (C, Y, X)
+        with _as_if_alone(target, how), ensemble.bar(how.epochs, progress) as bar:
+            for number in range(len(ensemble.done), ensemble.total):
+                draw = number % windows.n_draws
+                watched = None if monitor is None else monitor.of_draw(draw)
+                ensemble.add(_Task(fit.of_draw(draw), watched, stack, how, seed, number, draw, bar))
+    return ensemble.finished()
 
 
-def _fit(
-    net: nn.Module, stack: Tensor, windows: Windows, epochs: int, batch: int, lr: float, momentum: float,
-    weight_decay: float, draws: np.random.Generator, bar: tqdm,
-) -> list[dict[str, float]]:  # fmt: skip
-    """Train one network; return loss, accuracy and learning rate of every epoch.
+@dataclass(frozen=True)
+class _Task:
+    """What stays the same over the epochs of one network."""
 
-    The stack stays on the device, and windows are cut there by index. What is random comes from
-    `draws`, on the CPU, so that every device sees the same windows in the same order.
+    windows: Windows
+    monitor: Windows | None
+    stack: Tensor
+    recipe: Recipe
+    seed: int
+    number: int
+    draw: int
+    bar: tqdm
+
+    def draws(self, epoch: int) -> np.random.Generator:
+        """Return the random numbers of an epoch, counted from 1; 0 for the weights.
+
+        They hang on nothing but seed, network and epoch, so a training that goes on needs no state
+        of a generator. They are drawn on the CPU: every device sees the same windows in the same order.
+        """
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.number, epoch)))
+
+    @functools.cached_property
+    def loss(self) -> _Loss:
+        return _loss_of(self.recipe, self.windows.labels, self.stack.device)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The epoch that did best on the separate ground."""
+
+    epoch: int
+    auc: float
+    loss: float
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Good:
+    """A network at the end of an epoch after which all its numbers are finite."""
+
+    epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+    rows: tuple[dict[str, Any], ...] = ()
+    best: _Best | None = None
+
+
+class _Ensemble:
+    """The networks that are trained in turn, and the last good state of the one at hand."""
+
+    def __init__(
+        self, frame: functools.partial[ProspectivityModel], build: Callable[..., nn.Module], total: int,
+        keeper: Checkpoint | None, plan: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.frame, self.build, self.total, self.keeper, self.plan = frame, build, total, keeper, plan
+        self.done: list[nn.Module] = []
+        self.rows: list[dict[str, Any]] = []
+        self.net: nn.Module | None = None
+        self.good = _Good()
+        self.kept = keeper.read(plan) if keeper is not None else None
+        if self.kept is not None:
+            count = self.kept.member
+            self.done = list(self.kept.model.networks[:count])
+            self.rows = [row for row in self.kept.model.history.to_dict("records") if row["model"] < count]
+            log.info("checkpoint: going on after %d of %d networks, epoch %d", count, total, self.kept.epoch)
+
+    def bar(self, epochs: int, progress: bool) -> tqdm:
+        """Return a bar over the epochs of all networks, so that its time left is that of the whole."""
+        initial = len(self.done) * epochs
+        return tqdm(total=self.total * epochs, initial=initial, desc="training", unit="epoch", disable=not progress)
+
+    def add(self, task: _Task) -> None:
+        """Train one more network."""
+        seed = int(task.draws(0).integers(2**31))
+        net = self.build(seed=seed).to(task.stack.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.SGD(
+            net.parameters(), lr=task.recipe.lr, momentum=task.recipe.momentum, nesterov=task.recipe.nesterov,
+            weight_decay=task.recipe.weight_decay,
+        )  # fmt: skip
+        self.net, self.good = net, self._taken_up(net, optimizer)
+        task.bar.set_description(f"training {task.number + 1} of {self.total}")
+        try:
+            self._go_through_the_epochs(net, optimizer, task)
+        except DivergenceError as err:
+            raise self._with_what_is_left(err) from None
+        except torch.OutOfMemoryError as err:
+            raise _too_little_memory(task, err) from err
+        self.rows += self.good.rows
+        self.done.append(_at_rest(net, self.good))
+        self.net, self.good = None, _Good()
+
+    def _go_through_the_epochs(self, net: nn.Module, optimizer: torch.optim.Optimizer, task: _Task) -> None:
+        recipe, start = task.recipe, self.good.epoch
+        task.bar.update(start)
+        try:
+            while not _is_over(self.good, recipe):
+                row = _epoch(net, optimizer, task, self.good.epoch + 1)
+                self.good = _remembered(net, optimizer, task, row, self.good)
+                task.bar.set_postfix(loss=f"{row['loss']:.4f}", accuracy=f"{row['accuracy']:.3f}")
+                task.bar.update()
+                if self.keeper is not None and self.keeper.due():
+                    self.keep()
+        except BaseException:  # Ctrl-C too
+            self.keep()
+            raise
+        task.bar.update(recipe.epochs - self.good.epoch)  # what an early stop has saved
+
+    def _taken_up(self, net: nn.Module, optimizer: torch.optim.Optimizer) -> _Good:
+        """Put the kept state of this network into it; it is a new one where nothing is kept."""
+        kept, self.kept = self.kept, None
+        if kept is None or not kept.epoch:
+            return _Good()
+        weights, momentum = (
+            {name.removeprefix(f"{kind}/"): t for name, t in kept.tensors.items() if name.startswith(f"{kind}/")}
+            for kind in ("weights", "momentum")
+        )
+        try:
+            net.load_state_dict(weights, strict=True)
+            for name, parameter in net.named_parameters():
+                if momentum:
+                    buffer = torch.empty_like(parameter, requires_grad=False)
+                    optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum[name])
+        except (RuntimeError, KeyError) as err:
+            raise CorruptFileError(f"checkpoint: its tensors do not fit the network ({err})") from err
+        rows = [row for row in kept.model.history.to_dict("records") if row["model"] == kept.member]
+        shown = kept.model.networks[kept.member].state_dict()
+        best = None if kept.best is None else _Best(*kept.best, weights=_copied(shown))
+        return _Good(kept.epoch, _copied(net.state_dict()), _momentum(net, optimizer), tuple(rows), best)
+
+    def model(self) -> ProspectivityModel | None:
+        """Return the finished networks and the current one as far as it is; None before the first epoch."""
+        networks, rows = list(self.done), [*self.rows, *self.good.rows]
+        if self.net is not None and self.good.epoch:
+            networks.append(_at_rest(self.net, self.good))
+        settings = self.frame.keywords["settings"] | _best_epochs(rows)
+        history = pd.DataFrame(rows)
+        return self.frame(networks=tuple(networks), history=history, settings=settings) if networks else None
+
+    def finished(self) -> ProspectivityModel:
+        """Return the model of all networks, and keep it without a state to go on from."""
+        model = self.model()
+        assert model is not None  # there is at least one network
+        if self.keeper is not None and not (self.kept and self.kept.finished):
+            self.keep()
+        return model
+
+    def keep(self) -> None:
+        """Write the last good state, where there is one."""
+        model, good = self.model(), self.good
+        if self.keeper is None or model is None:
+            return
+        tensors = {f"weights/{name}": t for name, t in good.weights.items()}
+        tensors |= {f"momentum/{name}": t for name, t in good.momentum.items()}
+        best = None if good.best is None else (good.best.epoch, good.best.auc, good.best.loss)
+        finished = len(self.done) == self.total
+        self.keeper.write(Kept(model, model.seed, finished, len(self.done), good.epoch, tensors, best), self.plan)
+
+    def _with_what_is_left(self, err: DivergenceError) -> DivergenceError:
+        """Say in the error where the last good state is, and hand it over."""
+        model = self.model()
+        where = f"in {str(self.keeper.path)!r}" if self.keeper is not None else "the .model of this error"
+        left = f"the last good state, of epoch {self.good.epoch} of network {len(self.done) + 1}, is {where}"
+        told = DivergenceError(f"{err}; {left if model is not None else 'there is no good state before'}")
+        told.model = model  # type: ignore[attr-defined]
+        return told
+
+
+def _epoch(net: nn.Module, optimizer: torch.optim.Optimizer, task: _Task, epoch: int) -> dict[str, Any]:
+    """Train for one epoch, counted from 1; return its line of the history.
+
+    The stack stays on the device and windows are cut there by index. Losses stay there too and
+    are read once, at the end: reading makes the device wait.
     """
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, _HALVE_EVERY, gamma=0.5)
-    labels = torch.from_numpy(windows.labels.copy()).to(stack.device)  # (N,)
-    corners = np.column_stack([windows.rows, windows.cols])  # (N, 2)
-    least, greatest = windows.crop_range()
-    history = []
-    cuda = [stack.device] if stack.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        _seed_dropout(int(draws.integers(2**31)), stack.device)
-        net.train()
-        for epoch in bar:
-            places = corners + draws.integers(least, greatest, endpoint=True)
-            flips = draws.integers(2, size=(2, len(windows)), dtype=np.int64).astype(bool)
-            order = draws.permutation(len(windows))
-            total, right = 0.0, 0
-            for step, chosen in enumerate(_batches(order, batch)):
-                rows, cols = (torch.from_numpy(places[chosen, i]).to(stack.device) for i in (0, 1))  # (B,)
-                flip_y, flip_x = (torch.from_numpy(f[chosen]).to(stack.device) for f in flips)
-                x = gather(stack, rows, cols, windows.crop, (flip_y, flip_x))  # (B, C, H, W)
-                truth = labels[torch.from_numpy(chosen).to(stack.device)]  # (B,)
+    recipe, device, n = task.recipe, task.stack.device, len(task.windows)
+    draws = task.draws(epoch)
+    _seed_dropout(int(draws.integers(2**31)), device)
+    looks = _Looks.drawn(task.windows, recipe, draws, device)
+    steps = _slices(0, n, math.ceil(n / (recipe.batch * recipe.accumulate)))
+    losses = torch.zeros(len(steps), dtype=torch.float64, device=device)
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    rate = optimizer.param_groups[0]["lr"] = recipe.learning_rate(epoch - 1)
+    net.train()
+    for step, chosen in enumerate(steps):
+        halo = recipe.halo_at(epoch - 1, step)
+        if recipe.halo:
+            set_halo(net, halo)
+        optimizer.zero_grad(set_to_none=True)
+        for part in _slices(chosen.start, chosen.stop, recipe.accumulate):
+            x, truth = looks.cut(task.stack, part, task.windows.crop, halo)  # (B, C, H, W), (B,)
+            with _precision(recipe, device):
                 logits = net(x)  # (B, 2)
-                loss = nn.functional.cross_entropy(logits, truth)
-                if not torch.isfinite(loss):
-                    raise DivergenceError(
-                        f"the loss is {loss.item()} in epoch {epoch + 1}, batch {step + 1}; take a smaller lr than "
-                        f"{lr:g}, and look for extreme values in the survey"
-                    )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                total += loss.item() * len(chosen)
-                right += int((logits.argmax(1) == truth).sum())
-            row = {"epoch": epoch + 1, "loss": total / len(windows), "accuracy": right / len(windows),
-                   "learning_rate": optimizer.param_groups[0]["lr"]}  # fmt: skip
-            history.append(row)
-            schedule.step()
-            bar.set_postfix(loss=f"{row['loss']:.4f}", accuracy=f"{row['accuracy']:.3f}")
-    return history
+            descended, reported = task.loss(logits.float(), truth)
+            (descended / (chosen.stop - chosen.start)).backward()
+            losses[step] += reported.detach()
+            right += (logits.argmax(1) == truth).sum()
+        optimizer.step()
+    total = _sum_of_finite(losses, steps, epoch, recipe)
+    return {"model": task.number, "draw": task.draw, "epoch": epoch, "loss": total / n,
+            "accuracy": right.item() / n, "learning_rate": rate, **_watched(net, task)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """Where and how an epoch looks at its windows, in its order; each of shape (N,), on the device."""
+
+    rows: Tensor
+    cols: Tensor
+    flip_y: Tensor
+    flip_x: Tensor
+    transpose: Tensor
+    truth: Tensor
+    zooms: NDArray[np.int64] | None
+
+    @classmethod
+    def drawn(cls, windows: Windows, recipe: Recipe, draws: np.random.Generator, device: torch.device) -> Self:
+        """Draw an order, crops and turns; they go to the device in one piece."""
+        corners = np.column_stack([windows.rows, windows.cols])
+        places = corners + draws.integers(*windows.crop_range(), endpoint=True)  # (N, 2)
+        turns = _turns(draws.integers(2, size=(3, len(windows))), recipe)  # (3, N)
+        order = _spread(windows.labels, draws) if recipe.prior is not None else draws.permutation(len(windows))
+        table = np.vstack([places.T, turns, windows.labels])[:, order]
+        rows, cols, *flags, truth = torch.from_numpy(table).to(device)
+        zooms = windows.zooms[order] if (windows.zooms > 1).any() else None
+        flip_y, flip_x, transpose = (flag.bool() for flag in flags)
+        return cls(rows, cols, flip_y, flip_x, transpose, truth, zooms)
+
+    @classmethod
+    def central(cls, windows: Windows, device: torch.device) -> Self:
+        """Look at the crop nearest to the middle of every window, as it lies."""
+        places = np.column_stack([windows.rows, windows.cols]) + windows.central_crop()
+        rows, cols, truth = torch.from_numpy(np.vstack([places.T, windows.labels])).to(device)
+        as_it_lies = torch.zeros_like(rows, dtype=torch.bool)
+        return cls(rows, cols, as_it_lies, as_it_lies, as_it_lies, truth, windows.zooms)
+
+    def cut(self, stack: Tensor, part: slice, crop: int, halo: int) -> tuple[Tensor, Tensor]:
+        """Return patches (B, C, H, W) and labels (B,) of some of the windows."""
+        x = gather(
+            stack, self.rows[part], self.cols[part], crop, (self.flip_y[part], self.flip_x[part]),
+            self.transpose[part], zooms=None if self.zooms is None else self.zooms[part], halo=halo,
+        )  # fmt: skip
+        return x, self.truth[part]
+
+
+def _turns(bits: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
+    """Return whether to flip rows, flip columns and exchange both, (3, N), from random bits."""
+    flip_y, flip_x, transpose = bits
+    nothing = np.zeros_like(flip_y)
+    if recipe.flips:
+        return np.stack([flip_y, flip_x, transpose if recipe.rotations else nothing])
+    # Without mirror images: an odd number of quarter turns exchanges both and flips one of them.
+    return np.stack([flip_y, flip_y ^ transpose, transpose]) if recipe.rotations else np.stack([nothing] * 3)
+
+
+def _spread(labels: NDArray[np.int64], draws: np.random.Generator) -> NDArray[np.int64]:
+    """Return a random order in which every stretch holds each label in its share.
+
+    The positive-unlabelled risk compares means over the ore and the unlabelled of a step, so no
+    step may be without one.
+    """
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        at = np.flatnonzero(labels == label)
+        place[at] = (draws.permutation(at.size) + draws.random()) / at.size
+    return np.argsort(place, kind="stable")
+
+
+def _slices(start: int, stop: int, parts: int) -> list[slice]:
+    """Cut a range into parts of nearly one size, of two or more.
+
+    Over a remainder of a few windows the batch normalisation divides by next to nothing, and a single
+    step can ruin the weights; a single window has no variance at all.
+    """
+    edges = np.linspace(start, stop, max(1, min(parts, (stop - start) // 2)) + 1).astype(int).tolist()
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def _loss_of(recipe: Recipe, labels: NDArray[np.int64], device: torch.device) -> _Loss:
+    if recipe.prior is not None:
+        return functools.partial(_positive_unlabelled, prior=recipe.prior)
+    weight = None
+    if recipe.class_weight == "balanced":
+        counts = np.bincount(labels, minlength=2)
+        weight = torch.from_numpy(len(labels) / (2 * counts)).float().to(device)  # (2,)
+    return functools.partial(_cross_entropy, weight=weight, smoothing=recipe.label_smoothing)
+
+
+def _cross_entropy(logits: Tensor, truth: Tensor, weight: Tensor | None, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Weighted by class, and not divided by the weights of a batch: so parts of a batch add up to it."""
+    total = nn.functional.cross_entropy(logits, truth, weight, reduction="none", label_smoothing=smoothing).sum()
+    return total, total
+
+
+def _positive_unlabelled(logits: Tensor, truth: Tensor, prior: float) -> tuple[Tensor, Tensor]:
+    """Non-negative risk of Kiryo et al. (2017) with the logistic loss; 1 is ore, 0 unlabelled.
+
+    Unlabelled ground is taken as barren, less the share of ore that hides in it. Where that
+    difference is negative the network has learned single windows, and unlearns (their algorithm 1).
+    """
+    margin, ore = logits[:, 1] - logits[:, 0], (truth == 1).float()
+    n_ore, n_rest = ore.sum().clamp(min=1), (1 - ore).sum().clamp(min=1)
+    as_ore, as_barren = nn.functional.softplus(-margin), nn.functional.softplus(margin)
+    positive = prior * (as_ore * ore).sum() / n_ore
+    negative = (as_barren * (1 - ore)).sum() / n_rest - prior * (as_barren * ore).sum() / n_ore
+    descended = torch.where(negative >= 0, positive + negative, -negative)
+    return descended * len(truth), (positive + negative.clamp(min=0)) * len(truth)
+
+
+def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Mixed precision where it is wanted and a GPU has it; bfloat16 needs no scaling of the loss."""
+    mixed = recipe.precision == "auto" and device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)
+
+
+def _sum_of_finite(losses: Tensor, steps: list[slice], epoch: int, recipe: Recipe) -> float:
+    """Return the sum over all windows, or raise with the first batch that has none."""
+    read = losses.cpu()
+    bad = torch.nonzero(~torch.isfinite(read))
+    if len(bad):
+        step = int(bad[0])
+        raise DivergenceError(
+            f"the loss is {read[step] / (steps[step].stop - steps[step].start):g} in epoch {epoch}, batch {step + 1}; "
+            f"take a smaller lr than {recipe.lr:g}, and look for extreme values in the survey"
+        )
+    return float(read.sum())
+
+
+@torch.no_grad()
+def _watched(net: nn.Module, task: _Task) -> dict[str, float]:
+    """Return AUC and loss on the separate ground, of central crops without context."""
+    if task.monitor is None:
+        return {}
+    net.eval()
+    if task.recipe.halo:
+        set_halo(net, 0)
+    looks = _Looks.central(task.monitor, task.stack.device)
+    parts = _slices(0, len(task.monitor), math.ceil(len(task.monitor) / task.recipe.batch))
+    with _precision(task.recipe, task.stack.device):
+        logits = torch.cat([net(looks.cut(task.stack, part, task.monitor.crop, 0)[0]).float() for part in parts])
+    loss = float(task.loss(logits, looks.truth)[1]) / len(task.monitor)
+    margin = (logits[:, 1] - logits[:, 0]).cpu().numpy().astype(np.float64)
+    auc = rank_auc(task.monitor.labels, margin) if np.isfinite(margin).all() else math.nan
+    return {"monitor_auc": auc, "monitor_loss": loss}
+
+
+def _remembered(
+    net: nn.Module, optimizer: torch.optim.Optimizer, task: _Task, row: dict[str, Any], before: _Good
+) -> _Good:
+    """Return the state after an epoch, or raise when the last step of it has ruined the weights."""
+    state = _copied(net.state_dict())
+    finite = [torch.isfinite(t).all() for t in state.values() if t.is_floating_point()]
+    if not torch.stack(finite).all():
+        raise DivergenceError(
+            f"the weights are no longer finite after the last batch of epoch {row['epoch']}; take a smaller lr than "
+            f"{task.recipe.lr:g}, and look for extreme values in the survey"
+        )
+    best = before.best
+    if task.monitor is not None and (best is None or _merit(row) > _merit(before.rows[best.epoch - 1])):
+        best = _Best(row["epoch"], row["monitor_auc"], row["monitor_loss"], state)
+    return _Good(row["epoch"], state, _momentum(net, optimizer), (*before.rows, row), best)
+
+
+def _merit(row: dict[str, Any]) -> tuple[float, float]:
+    """Rank epochs by AUC, and by the loss where that is the same; what is not finite comes last."""
+    auc, loss = row["monitor_auc"], row["monitor_loss"]
+    return (auc, -loss) if math.isfinite(auc) and math.isfinite(loss) else (-math.inf, -math.inf)
+
+
+def _best_epochs(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Return the epoch whose weights were taken, for each network in turn, where ground was held out."""
+    if not rows or "monitor_auc" not in rows[0]:
+        return {}
+    networks = [[row for row in rows if row["model"] == number] for number in sorted({row["model"] for row in rows})]
+    return {"best_epochs": [int(max(one, key=_merit)["epoch"]) for one in networks]}
+
+
+def _is_over(good: _Good, recipe: Recipe) -> bool:
+    waited = recipe.patience is not None and good.best is not None and good.epoch - good.best.epoch >= recipe.patience
+    return good.epoch >= recipe.epochs or waited
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _momentum(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the memory of the gradient descent by the names of the weights; empty without momentum."""
+    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in net.named_parameters()}
+    return {name: buffer.clone() for name, buffer in buffers.items() if buffer is not None}
+
+
+def _at_rest(net: nn.Module, good: _Good) -> nn.Module:
+    """Return a copy of the network as it is to be used: best weights, on the CPU, in evaluation mode, no context."""
+    result = copy.deepcopy(net)
+    result.load_state_dict(good.best.weights if good.best is not None else good.weights)
+    if any(isinstance(module, Crop) for module in result.modules()):
+        set_halo(result, 0)
+    rested: nn.Module = result.cpu().to(memory_format=torch.contiguous_format)
+    return rested.eval().requires_grad_(True)
+
+
+def _too_little_memory(task: _Task, err: torch.OutOfMemoryError) -> DeviceError:
+    recipe, crop = task.recipe, task.windows.crop + 2 * task.recipe.halo
+    cure = f"batch={max(2, recipe.batch // 2)}, accumulate={2 * recipe.accumulate} makes the same steps with less"
+    return DeviceError(
+        f"device={str(task.stack.device)!r}: has no memory to train on batch={recipe.batch} windows of "
+        f"{task.stack.shape[0]} bands of {crop} x {crop} cells at once; {cure} ({err})"
+    )
+
+
+@contextlib.contextmanager
+def _as_if_alone(device: torch.device, recipe: Recipe) -> Iterator[None]:
+    """Leave torch's generators as they were, and have cuDNN compute the same in every run."""
+    cuda = device.type == "cuda"
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=recipe.precision == "auto"
+    )
+    with torch.random.fork_rng(devices=[device] if cuda else []), flags if cuda else contextlib.nullcontext():
+        yield
 
 
 def _seed_dropout(seed: int, device: torch.device) -> None:
@@ -197,14 +584,56 @@ def _seed_dropout(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def _batches(order: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
-    """Cut an order into batches of nearly one size, at most `batch`.
+def _held_out(windows: Windows, recipe: Recipe) -> tuple[Windows, Windows | None]:
+    """Return the windows to train on, and those of separate ground with about a fifth of the deposits."""
+    if recipe.patience is None:
+        return windows, None
+    cure = "pass patience=None to train on all windows without stopping early"
+    try:
+        folds = spatial_folds(windows, _MONITOR_FOLDS, context=recipe.halo * int(windows.zooms.max(initial=1)))
+    except SeparationError as err:
+        raise SeparationError(f"patience={recipe.patience}: needs separate ground to watch; {err}; or {cure}") from err
+    known = len(np.unique(windows.deposits[windows.deposits >= 0]))
+    shares = [len(np.unique(windows.deposits[test][windows.deposits[test] >= 0])) / known for _, test in folds]
+    fit, test = folds[int(np.argmin(np.abs(np.array(shares) - 1 / _MONITOR_FOLDS)))]
+    for draw in range(windows.n_draws):
+        member = (windows.draw == -1) | (windows.draw == draw)
+        if any(len(np.unique(windows.labels[part][member[part]])) < 2 for part in (fit, test)):
+            raise SeparationError(
+                f"patience={recipe.patience}: draw {draw} lacks ore or barren windows in training or on the separate "
+                f"ground; draw more barren windows, or {cure}"
+            )
+    log.info("patience: %d of %d windows are watched, %d are trained on", len(test), len(windows), len(fit))
+    return windows[fit], windows[test]
 
-    Over a remainder of a few windows the batch normalisation divides by next to nothing, and a single
-    step can ruin the weights.
-    """
-    parts = min(math.ceil(len(order) / batch), len(order) // 2)  # never of a single window, which has no variance
-    return np.array_split(order, max(parts, 1))
+
+def _told(monitor: Windows | None) -> dict[str, Any]:
+    """Return what a model says of the ground that was held out."""
+    if monitor is None:
+        return {}
+    ids = [str(monitor.deposit_ids[i]) for i in np.unique(monitor.deposits[monitor.deposits >= 0])]
+    n_ore = int(monitor.labels.sum())
+    return {"held_out": {"n_ore": n_ore, "n_barren": len(monitor) - n_ore, "deposits": ids}}
+
+
+def _plan(
+    windows: Windows, cells: NDArray[np.float32], frame: functools.partial[ProspectivityModel],
+    weights: str | os.PathLike[str] | None, network: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return all that the result depends on, by name; a checkpoint is for this only."""
+    said = frame.keywords
+    names = ("rows", "cols", "labels", "deposits", "zooms", "draw", "deposit_points")
+    start = None
+    if weights is not None:
+        with check_input_file("weights", weights).open("rb") as stream:
+            start = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "network": network, "bands": list(said["bands"]), "units": list(said["units"]), "weights": start,
+        "survey": checksum(cells, said["offset"], said["scale"]), "grid": str(windows.grid),
+        "windows": checksum(*(getattr(windows, name) for name in names)), "size": windows.size, "crop": windows.crop,
+        "rng": said["seed"], "geoprospect": __version__, "torch": str(torch.__version__), "numpy": np.__version__,
+        **{name: value for name, value in said["settings"].items() if name != "recipe"},
+    }  # fmt: skip
 
 
 def _check_ground(windows: Windows, survey: xr.Dataset) -> tuple[str, ...]:

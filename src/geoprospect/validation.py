@@ -2,223 +2,144 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_int, check_number, check_rng
+from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline
+from geoprospect.calibration import calibrate
+from geoprospect.cutting import hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.folds import Fold, clusters, compact_regions, nearest, separated
+from geoprospect.folds import Fold, clusters, nearest, overlaps
 from geoprospect.inference import predict_windows
-from geoprospect.metrics import Evaluation, rank_auc
+from geoprospect.metrics import Evaluation, brier_score, rank_auc
+from geoprospect.model import ProspectivityModel
+from geoprospect.recipes import Recipe
+from geoprospect.samples import Samples
+from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening import Rule
 from geoprospect.screening import screen as screen_bands
+from geoprospect.separation import audit, default_buffer, spatial_folds
+from geoprospect.significance import auc_interval
 from geoprospect.training import train
 from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
 
-_LEVEL = 0.95
-_REPLICATES = 2000
-# (features of the training windows, their labels, features of the test windows, seed) -> scores
-_Baseline = Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], int], NDArray[np.float64]]
+Method = Literal["regions", "blocks", "clusters", "leave-one-cluster-out"]
+# A map of about this many places is enough for shares of the ground.
+_PLACES = 2500
+_PAPER_SHARE = (102 / 212, 104 / 225)  # of ore and barren windows that the paper keeps back
+_NO_CHEMISTRY = "no chemistry"
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Out-of-fold scores of a network and its baselines on the same windows.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Indexed by method, the network first: ``auc`` (rank AUC within folds, averaged), ``low`` and
-        ``high`` (95 % interval by bootstrap over deposit clusters and barren blocks), ``beats``
-        (share of the replicates in which the network is better), and for the network
-        ``balanced_accuracy`` and ``macro_f1`` at 0.5.
-    windows : pandas.DataFrame
-        One row per tested window: ``window``, ``fold``, ``label``, ``cluster`` and one column of
-        out-of-fold scores per method.
-    folds : pandas.DataFrame
-        One row per fold: counts of ore and barren windows in training and test, windows
-        ``dropped`` because they touch the test ground, deposits in the test, ``bands`` used, and
-        the AUC of each method.
-    separation : str
-        How training and test were kept apart.
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
-    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
-    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=60, rng=0)
-    >>> scores = gp.cross_validate(windows, survey, "resnet18", folds=2, epochs=1, device="cpu", rng=0)
-    >>> list(scores.table.index)
-    ['resnet18', 'best element', 'logistic regression', 'random forest']
-    """
-
-    table: pd.DataFrame
-    windows: pd.DataFrame
-    folds: pd.DataFrame
-    separation: str
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the table of methods."""
-        return self.table.copy()
-
-    @property
-    def summary(self) -> str:
-        """Say in one sentence whether the network beats the best baseline."""
-        network, baselines = self.table.iloc[0], self.table.iloc[1:]
-        best = baselines.iloc[int(baselines["auc"].argmax())]
-        share = float(best["beats"])
-        verdict = (
-            "is better than" if share >= 0.975 else "is worse than" if share <= 0.025 else "cannot be told apart from"
-        )
-        return (
-            f"On ground that it has not seen, {network.name} (AUC {network['auc']:.3f}, 95 % interval "
-            f"{network['low']:.3f} to {network['high']:.3f}) {verdict} the best baseline, {best.name} "
-            f"(AUC {best['auc']:.3f}, {best['low']:.3f} to {best['high']:.3f})."
-        )
-
-    def __repr__(self) -> str:
-        """Table and sentence."""
-        return f"Scores({self.separation})\n{self.table.round(3).to_string()}\n{self.summary}"
-
-
-def spatial_folds(windows: Windows, folds: int = 5, buffer: float = 0.0) -> list[Fold]:
-    """Split windows by compact regions of deposits, so that training and test share no ground.
-
-    Deposits are grouped into regions (Ward's clustering); an ore window belongs to the region of
-    its deposit, a barren one to that of the nearest deposit. Each region is the test once, and
-    every window whose footprint touches one of the test is left out of the training.
-
-    Parameters
-    ----------
-    windows : Windows
-        To be split.
-    folds : int, default 5
-        Number of regions; fewer where the deposits form fewer separate clusters.
-    buffer : float, default 0
-        Further distance between the footprints of training and test, in CRS units.
-
-    Returns
-    -------
-    list of (train, test)
-        Indices into `windows`. Regions whose test or training lacks a class are left out with a
-        warning.
-
-    Raises
-    ------
-    SeparationError
-        When fewer than two folds can be made. It is an `InputError`.
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
-    >>> survey = gp.interpolate(area.samples, area.grid)
-    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=60, rng=0)
-    >>> len(gp.spatial_folds(windows, folds=4))
-    4
-    """
-    folds, buffer = check_int("folds", folds, 2), check_number("buffer", buffer, minimum=0)
-    used = np.unique(windows.deposits[windows.deposits >= 0])
-    points = windows.deposit_points[used]
-    if not used.size:
-        raise InputError("windows: hold no ore, so there is nothing to separate")
-    n_clusters = len(np.unique(clusters(points, _width(windows))))
-    if n_clusters < folds:
-        log.info("%d folds instead of %d: the deposits form that many clusters a window apart", n_clusters, folds)
-    region_of_deposit = compact_regions(points, min(folds, max(n_clusters, 2)))
-    anchors = np.where(windows.labels[:, None] == 1, windows.deposit_points[windows.deposits], windows.centres)
-    result, lacking = [], []
-    for number, (fit, test) in enumerate(
-        separated(windows.bounds, region_of_deposit[nearest(anchors, points)], buffer)
-    ):
-        if all(len(np.unique(windows.labels[part])) == 2 for part in (fit, test)):
-            result.append((fit, test))
-        else:
-            lacking.append(number + 1)
-    if len(result) < 2:
-        raise SeparationError(
-            f"windows: {len(result)} of {folds} folds can be made: windows {_width(windows):g} wide around "
-            f"{used.size} deposits in {n_clusters} clusters leave no separate ground; take smaller windows, more "
-            f"barren windows, or another number of folds than folds={folds}"
-        )
-    if lacking:
-        warnings.warn(
-            f"folds: {len(lacking)} of {len(lacking) + len(result)} regions are left out, because ore or barren "
-            "windows are lacking in their test, or in what is left to train on",
-            DataWarning,
-            stacklevel=2,
-        )
-    return result
+def _recipe_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the arguments of `train` that are fields of its recipe."""
+    names = {field.name for field in dataclasses.fields(Recipe)}
+    return {name: value for name, value in training.items() if name in names}
 
 
 def cross_validate(
     windows: Windows,
     survey: xr.Dataset,
     network: str = "resnet50",
-    folds: int = 5,
+    folds: int | Sequence[Fold] = 5,
     rng: int | np.random.Generator | None = None,
     *,
-    buffer: float = 0.0,
+    method: Method = "regions",
+    block: float | None = None,
+    buffer: float | None = None,
     screen: Rule | Mapping[str, Any] | None = None,
     alpha: float = 0.01,
+    baselines: Mapping[str, Any] | None = None,
+    samples: Samples | None = None,
+    calibrated: bool = False,
+    map_stride: int | None = None,
+    paper_protocol: bool = True,
+    keep_models: bool = False,
     device: str = "auto",
     **training: Any,
 ) -> Scores:
     """Train and test a network on spatially separated ground, with baselines on the same windows.
 
     Everything is fitted inside the fold, from training windows only: the scaling, the screening
-    (with `screen`), the network and the baselines. Baselines see the mean of every band over the
-    crop of a window: the best single element (and its direction) of the training windows, a
-    logistic regression and a random forest.
+    (with `screen`), early stopping and calibration (where asked for), the network and the baselines.
+    That no ground is shared is checked by `audit` in every fold. Baselines see the mean of every band
+    over the crop of a window.
 
     Parameters
     ----------
     windows : Windows
-        On the grid of `survey`.
+        On the grid of `survey`. With several draws of barren windows a network is trained on each.
     survey : xarray.Dataset
         Bands with dims (y, x).
     network : str, default 'resnet50'
         As in `train`.
-    folds : int, default 5
-        As in `spatial_folds`.
+    folds : int or sequence of (train, test), default 5
+        How many, as in `spatial_folds`; or splits of your own, which must share no ground.
     rng : int, Generator or None
         Draws for training, baselines and bootstrap.
-    buffer : float, default 0
+    method, block
         As in `spatial_folds`.
+    buffer : float, optional
+        Further distance between the footprints of training and test, in CRS units. Default: the range of
+        spatial correlation of the survey, or as much of it as leaves enough to train on; what was taken
+        stands in `Scores.separation`.
     screen : {'shift', 'holm', 'bh', 'gao2022'} or mapping, optional
         Select bands in each fold by this rule of `screen`, or with these arguments of it, from the
         deposits and the ground of the training only; where none passes, all are kept. Default: use all
         bands of `survey`.
     alpha : float, default 0.01
         Level of the screening.
+    baselines : mapping, optional
+        Further baselines by name: anything with scikit-learn's classifier interface, for example
+        ``{"xgb": XGBClassifier()}``. An empty mapping leaves all baselines out.
+    samples : Samples, optional
+        Those that the survey was gridded from: adds a control that knows where samples were taken and
+        nothing of what they hold.
+    calibrated : bool, default False
+        Also calibrate in each fold, on separate ground cut off from its training windows: a second training
+        for every fold. Adds the Brier score of calibrated probabilities to ``folds``.
+    map_stride : int, optional
+        Cells between two places of the out-of-fold map. Default: half a crop, or more where that would be over
+        2,500 places; 0 for no map.
+    paper_protocol : bool, default True
+        Also keep windows back at random, as the paper does: one more training.
+    keep_models : bool, default False
+        Keep the network of every fold, for `element_importance`.
     device : str, default 'auto'
         As in `train`.
     **training
-        Further arguments of `train`: epochs, batch, lr, n_models, progress, …
+        Further arguments of `train`: recipe, epochs, batch, lr, n_models, progress, …
 
     Returns
     -------
     Scores
-        With a table of methods, the out-of-fold scores and the counts per fold.
+        With a table of methods, the out-of-fold scores, an out-of-fold map and the counts per fold.
 
     Raises
     ------
     SeparationError
-        When too little separate ground is left. It is an `InputError`.
+        When too little separate ground is left, or splits of your own share ground. It is an `InputError`.
     InputError
         When windows and survey do not fit together.
+
+    Warns
+    -----
+    DataWarning
+        When tested windows have no data in their middle, or the correlation range leaves too little.
 
     Notes
     -----
@@ -237,63 +158,148 @@ def cross_validate(
     np.True_
     """
     generator = check_rng(rng)
-    parts, per_fold = [], []
-    for number, (fit, test) in enumerate(spatial_folds(windows, folds, buffer), start=1):
-        seed = int(generator.integers(2**31))
-        ground = survey if screen is None else _screened(survey, windows[fit], windows[test], screen, alpha, seed)
-        log.info("fold %d: %d windows to train on, %d to test", number, fit.size, test.size)
-        model = train(windows[fit], ground, network, device=device, rng=seed, **training)
-        part = pd.DataFrame({"window": test, "fold": number, "label": windows.labels[test]})
-        part[network] = predict_windows(model, ground, windows[test], device)
-        known = part[network].notna().to_numpy()
-        if not known.all():
-            warnings.warn(
-                f"windows: {int((~known).sum())} of {test.size} in fold {number} have no data in their middle "
-                "and are not tested",
-                DataWarning,
-                stacklevel=2,
-            )
-            part, test = part[known], test[known]
-        features = _window_means(model.stack(ground)[0], windows)
-        for name, baseline in _BASELINES.items():
-            part[name] = baseline(features[fit], windows.labels[fit], features[test], seed)
-        parts.append(part)
-        counts = {
-            f"{what}_{kind}": int((windows.labels[at] == label).sum())
-            for what, at in (("train", fit), ("test", test))
-            for kind, label in (("ore", 1), ("barren", 0))
-        }
-        n_deposits = len(np.unique(windows.deposits[test][windows.deposits[test] >= 0]))
-        per_fold.append({"fold": number, **counts, "dropped": len(windows) - fit.size - known.size,
-                         "test_deposits": n_deposits, "bands": ", ".join(map(str, ground.data_vars)),
-                         **{m: rank_auc(part["label"], part[m]) for m in (network, *_BASELINES)}})  # fmt: skip
-    tested = pd.concat(parts, ignore_index=True)
-    tested["cluster"] = _independent_units(windows)[tested["window"]]
-    separation = (
-        f"spatially separated: {len(parts)} compact regions of deposits, no shared ground"
-        + (f", {buffer:g} {windows.grid.unit}s apart" if buffer else "")
+    study = _Study(
+        windows, survey, network, {"device": device, **training}, screen, alpha, _with(baselines, samples), samples,
+        calibrated, Recipe.of(training.get("recipe", "default"), **_recipe_settings(training)).halo,
     )  # fmt: skip
-    table = _score_table(tested, [network, *_BASELINES], generator)
-    return Scores(table, tested, pd.DataFrame(per_fold).set_index("fold"), separation)
+    splits, separation, apart = _splits(study, folds, method, block, buffer)
+    places, step = _places(windows, map_stride)
+    fold_of_place = _fold_of_places(places, study, splits, apart)
+    found = []
+    for number, (fit, test) in enumerate(splits, start=1):
+        log.info("fold %d: %d windows to train on, %d to test", number, fit.size, test.size)
+        seed = int(generator.integers(2**31))
+        found.append(_one_fold(study, number, fit, test, places[fold_of_place == number], seed))
+    methods = [network, *study.baselines]
+    tested = pd.concat([one.tested for one in found], ignore_index=True)
+    tested["cluster"] = independent_units(windows)[tested["window"]]
+    chart, on_map = _chart(windows, places, step, fold_of_place, found, methods)
+    rates, of_deposit = None, None
+    if chart is not None and on_map is not None and len(on_map):
+        rates = {name: map_rates(chart, on_map, name) for name in methods}
+        of_deposit = _clusters(windows)[on_map["deposit"]]
+    seed = int(generator.integers(2**31))
+    return Scores(
+        table=score_table(tested, methods, {network} | PROBABILISTIC, generator, rates, of_deposit),
+        windows=tested,
+        folds=pd.DataFrame([one.row for one in found]).set_index("fold"),
+        separation=separation,
+        map=chart,
+        map_deposits=on_map,
+        draws=_draws([one.draws for one in found]) if windows.n_draws > 1 else None,
+        paper=_paper_protocol(study, seed) if paper_protocol else None,
+        splits=tuple(splits),
+        models=tuple(one.model for one in found) if keep_models else (),
+    )
 
 
-def _width(windows: Windows) -> float:
-    """Return the longer side of a window, in CRS units."""
-    return windows.size * max(windows.grid.resolution)
+@dataclass(frozen=True)
+class _Study:
+    """What is the same in every fold."""
+
+    windows: Windows
+    survey: xr.Dataset
+    network: str
+    training: Mapping[str, Any]
+    screen: Rule | Mapping[str, Any] | None
+    alpha: float
+    baselines: Mapping[str, Baseline]
+    samples: Samples | None
+    calibrated: bool
+    context: int  # cells about a window that the network sees besides
 
 
-def _screened(
-    survey: xr.Dataset, fit: Windows, test: Windows, how: Rule | Mapping[str, Any], alpha: float, seed: int
-) -> xr.Dataset:
+@dataclass(frozen=True)
+class _Found:
+    """What one fold found."""
+
+    model: ProspectivityModel
+    tested: pd.DataFrame  # window, fold, label and the scores of each method
+    on_places: dict[str, NDArray[np.float64]]  # scores of each method on the places of the map
+    draws: NDArray[np.float64]  # AUC of each draw
+    row: dict[str, Any]
+
+
+def _one_fold(
+    study: _Study, number: int, fit: NDArray[np.int64], test: NDArray[np.int64], places: Windows, seed: int
+) -> _Found:
+    """Train on one part of the windows, score the other and the places of the map."""
+    windows = study.windows
+    _assert_separate(windows[fit], windows[test], study.context, number)
+    bands = study.survey if study.screen is None else _screened(study, windows[fit], windows[test], seed)
+    model = train(windows[fit], bands, study.network, rng=seed, **study.training)
+    looked = _joined(seen(windows[test]), places)
+    each = _each_draw(model, windows.n_draws, bands, looked, study.training["device"])  # (draws, n)
+    known = np.isfinite(each[0, : test.size])
+    if not known.all():
+        warnings.warn(
+            f"windows: {int((~known).sum())} of {test.size} in fold {number} have no data in their middle "
+            "and are not tested",
+            DataWarning,
+            stacklevel=3,
+        )
+    scores = {study.network: each.mean(axis=0), **_baseline_scores(study, model, bands, fit, looked, seed)}
+    tested = pd.DataFrame({"window": test, "fold": number, "label": windows.labels[test]})
+    tested = tested.assign(**{name: score[: test.size] for name, score in scores.items()})[known]
+    row = {"fold": number, **_counts(windows, fit, test[known]), "dropped": len(windows) - fit.size - test.size,
+           "bands": ", ".join(map(str, bands.data_vars)),
+           **{name: rank_auc(tested["label"], tested[name]) for name in scores}}  # fmt: skip
+    if study.calibrated:
+        row["brier_calibrated"] = _calibrated_brier(study, bands, fit, tested, seed)
+    return _Found(
+        model, tested, {name: score[test.size :] for name, score in scores.items()},
+        _auc_of_draws(windows[test[known]], each[:, : test.size][:, known]), row,
+    )  # fmt: skip
+
+
+def _assert_separate(fit: Windows, test: Windows, context: int, number: int) -> None:
+    """Raise where training saw ground of the test; with splits of our own that cannot be."""
+    shared = audit(fit, test, context=context)
+    if shared.max(initial=0) > 0:
+        raise SeparationError(
+            f"folds: in split {number} {int((shared > 0).sum())} of {shared.size} test windows share ground with the "
+            f"training, up to {shared.max():.0%} of a window; leave the training windows out that audit() shows, or "
+            "take spatial_folds"
+        )
+
+
+def _splits(
+    study: _Study, folds: int | Sequence[Fold], method: Method, block: float | None, buffer: float | None
+) -> tuple[list[Fold], str, float]:
+    """Return the splits, how they are apart in words, and the distance between footprints."""
+    windows, context = study.windows, study.context
+    about = f" and {context} cells of context" if context else ""
+    if not isinstance(folds, (int, float, np.integer)):
+        splits = [(np.asarray(fit), np.asarray(test)) for fit, test in folds]
+        return splits, f"{len(splits)} splits given by the user, checked: no shared ground", 0.0
+    check_int("folds", folds, 2)
+    if buffer is None:
+        apart, why = default_buffer(windows, study.survey, int(folds), method, context)
+    else:
+        apart, why = check_number("buffer", buffer, minimum=0), ""
+    splits = spatial_folds(windows, int(folds), apart, method=method, block=block, context=context)
+    what = {"regions": "compact regions of deposits", "blocks": "sets of square blocks",
+            "clusters": "sets of clusters of deposits",
+            "leave-one-cluster-out": "clusters of deposits"}[method]  # fmt: skip
+    distance = f", footprints {apart:.4g} {windows.grid.unit}s apart" if apart else ""
+    said = f"spatially separated: {len(splits)} {what}, no ground shared by whole windows{about}{distance}"
+    return splits, said + (f" ({why})" if why else ""), apart
+
+
+def _screened(study: _Study, fit: Windows, test: Windows, seed: int) -> xr.Dataset:
     """Return the bands that pass with the deposits and the ground of the training only."""
+    survey, how = study.survey, study.screen
     closed = np.zeros(fit.grid.shape, dtype=bool)
-    for row, col in zip(test.rows, test.cols, strict=True):
-        closed[row : row + test.size, col : col + test.size] = True
+    for row, col, width in zip(test.rows, test.cols, test.widths, strict=True):
+        closed[row : row + width, col : col + width] = True
     known = np.unique(fit.deposits[fit.deposits >= 0])
+    hidden = np.setdiff1d(np.arange(len(fit.deposit_ids)), known)
+    closed[fit.grid.rowcol(*fit.deposit_points[hidden].T)] = True  # they would count as barren
     points = gpd.GeoDataFrame(geometry=gpd.points_from_xy(*fit.deposit_points[known].T), crs=fit.grid.crs)
     settings: Mapping[str, Any] = how if isinstance(how, Mapping) else {"rule": how}
     # All deposits but those of the training are hidden with the ground of the test.
-    ranking = screen_bands(survey.where(xr.DataArray(~closed, dims=("y", "x"))), points, alpha, seed, **settings)
+    open_ground = survey.where(xr.DataArray(~closed, dims=("y", "x")))
+    ranking = screen_bands(open_ground, points, study.alpha, seed, **settings)
     chosen = list(ranking.index[ranking["selected"]])
     if not chosen:
         log.info("no band passes the screening in this fold; all are kept")
@@ -301,118 +307,244 @@ def _screened(
     return survey[[name for name in survey.data_vars if name in chosen]]
 
 
-def _window_means(stack: NDArray[np.float32], windows: Windows) -> NDArray[np.float64]:
-    """Return the mean of every band over the central crop of every window, (N, C).
+def seen(windows: Windows) -> Windows:
+    """Return the windows cut down to what a network sees of them in validation."""
+    corner = np.column_stack([windows.rows, windows.cols]) + windows.central_crop()
+    return dataclasses.replace(windows, rows=corner[:, 0], cols=corner[:, 1], size=windows.crop)
+
+
+def _joined(a: Windows, b: Windows) -> Windows:
+    """Return the windows of both, which are equal but for their places."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(a, name), getattr(b, name)])
+        for name in ("rows", "cols", "labels", "deposits", "zooms", "draw")
+    }
+    return dataclasses.replace(a, **arrays)
+
+
+def _each_draw(
+    model: ProspectivityModel, n_draws: int, bands: xr.Dataset, looked: Windows, device: str
+) -> NDArray[np.float64]:
+    """Return the probability by the networks of each draw of barren windows, (draws, n)."""
+    if n_draws == 1:
+        return predict_windows(model, bands, looked, device)[None]
+    draw = model.history.groupby("model")["draw"].first().to_numpy()
+    parts = [
+        dataclasses.replace(model, networks=tuple(model.networks[i] for i in np.flatnonzero(draw == k)))
+        for k in np.unique(draw)
+    ]
+    return np.stack([predict_windows(part, bands, looked, device) for part in parts])
+
+
+def _auc_of_draws(test: Windows, each: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the AUC of each draw's networks on the ore and the barren windows of that draw."""
+    mine = [np.isin(test.draw, (-1, k)) for k in range(len(each))]
+    return np.array([rank_auc(test.labels[at], score[at]) for at, score in zip(mine, each, strict=True)])
+
+
+def _draws(aucs: list[NDArray[np.float64]]) -> pd.DataFrame:
+    mean = np.nanmean(np.stack(aucs), axis=0)
+    return pd.DataFrame({"auc": mean}, index=pd.RangeIndex(len(mean), name="draw"))
+
+
+def _counts(windows: Windows, fit: NDArray[np.int64], test: NDArray[np.int64]) -> dict[str, int]:
+    counts = {
+        f"{what}_{kind}": int((windows.labels[at] == label).sum())
+        for what, at in (("train", fit), ("test", test))
+        for kind, label in (("ore", 1), ("barren", 0))
+    }
+    deposits = windows.deposits[test]
+    return counts | {"test_deposits": len(np.unique(deposits[deposits >= 0]))}
+
+
+def _calibrated_brier(
+    study: _Study, bands: xr.Dataset, fit: NDArray[np.int64], tested: pd.DataFrame, seed: int
+) -> float:
+    """Calibrate on separate ground within the training, and score the test with it."""
+    inside = study.windows[fit]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # of regions left out: the inner split needs one only
+            inner = spatial_folds(inside, 3, context=study.context)
+    except SeparationError as err:
+        log.info("not calibrated in this fold: %s", err)
+        return math.nan
+    fitted, held = max(inner, key=lambda split: min(split[0].size, split[1].size))
+    model = train(inside[fitted], bands, study.network, rng=seed, **study.training)
+    probability = predict_windows(model, bands, inside[held], study.training["device"])
+    known = np.isfinite(probability)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # where no temperature fits, the score says it
+        calibration = calibrate(
+            inside.labels[held][known], probability[known], independent_units(inside)[held][known], method="temperature"
+        )
+    return brier_score(tested["label"], calibration.apply(tested[study.network].to_numpy()))
+
+
+def _paper_protocol(study: _Study, seed: int) -> pd.Series:
+    """Train on windows drawn at random and test on the others, as the paper does for its Table 2."""
+    windows = study.windows.of_draw(0)
+    n = [
+        max(1, round(share * int((windows.labels == label).sum())))
+        for label, share in zip((1, 0), _PAPER_SHARE, strict=True)
+    ]
+    fit, test = hold_back(windows, n[0], n[1], rng=seed)
+    model = train(windows[fit], study.survey, study.network, rng=seed, **study.training)
+    score = predict_windows(model, study.survey, windows[test], study.training["device"])
+    known = np.isfinite(score)
+    cut = Evaluation.of(windows.labels[test][known], score[known])
+    low, high = auc_interval(windows.labels[test][known], score[known])  # as if windows were independent
+    return pd.Series({
+        "auc": cut.rank_auc, "low": low, "high": high, "accuracy": cut.accuracy, "n_train": fit.size,
+        "n_test": int(known.sum()),
+        "overlap": float(audit(windows[fit], windows[test]).mean()),
+    }, name="paper protocol")  # fmt: skip
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def _with(baselines: Mapping[str, Any] | None, samples: Samples | None) -> dict[str, Baseline]:
+    """Return the baselines that take part."""
+    if baselines is not None and not baselines:
+        return {}
+    own = {name: one for name, one in BASELINES.items() if name != _NO_CHEMISTRY or samples is not None}
+    twice = set(own) & set(baselines or {})
+    if twice:
+        raise InputError(f"baselines: {min(twice)!r} is the name of one that is there already; take another name")
+    return own | {str(name): estimator_baseline(one) for name, one in (baselines or {}).items()}
+
+
+def _baseline_scores(
+    study: _Study, model: ProspectivityModel, bands: xr.Dataset, fit: NDArray[np.int64], looked: Windows, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return what each baseline makes of the windows `looked` at, after the windows `fit`."""
+    if not study.baselines:
+        return {}
+    trained = study.windows[fit]
+    every = _joined(seen(trained), looked)
+    used = np.unique(trained.deposits[trained.deposits >= 0])
+    evidence = Evidence(
+        means=window_means(model.stack(bands)[0], every),
+        centres=every.centres,
+        deposit_points=trained.deposit_points[used],
+        sampling=None if study.samples is None else sampling_numbers(study.samples, every),
+    )
+    at = np.arange(len(every))
+    return {
+        name: baseline(evidence, at[: fit.size], trained.labels, at[fit.size :], seed)
+        for name, baseline in study.baselines.items()
+    }
+
+
+def window_means(stack: NDArray[np.float32], windows: Windows) -> NDArray[np.float64]:
+    """Return the mean of every band over every whole window, (N, C).
 
     From the stack that the network saw, (C, Y, X): scaled on the training ground, where no data are 0.
     """
-    corners = np.column_stack([windows.rows, windows.cols]) + windows.central_crop()
     # One by one: in a summed table a single -3e38 far away, an undeclared nodata, would drown all others.
     return np.stack(
         [
-            stack[:, row : row + windows.crop, col : col + windows.crop].mean(axis=(1, 2), dtype=np.float64)
-            for row, col in corners
+            stack[:, row : row + width, col : col + width].mean(axis=(1, 2), dtype=np.float64)
+            for row, col, width in zip(windows.rows, windows.cols, windows.widths, strict=True)
         ]
     )
 
 
-def _best_element(
-    x: NDArray[np.float64], labels: NDArray[np.int64], x_test: NDArray[np.float64], seed: int
-) -> NDArray[np.float64]:
-    """Score by the one band that ranks the training windows best, either way up."""
-    aucs = np.array([rank_auc(labels, column) for column in x.T])
-    best = int(np.abs(aucs - 0.5).argmax())
-    return x_test[:, best] if aucs[best] >= 0.5 else -x_test[:, best]
+def sampling_numbers(samples: Samples, windows: Windows) -> NDArray[np.float64]:
+    """Return what is known of the sampling of windows, (N, 2): distance to the nearest sample, and their number."""
+    points = np.column_stack(windows.grid.points(samples.geometry))
+    tree = cKDTree(points)
+    left, bottom, right, top = windows.bounds.T
+    share = (np.arange(5) + 0.5) / 5
+    x = left[:, None, None] + share[None, :, None] * (right - left)[:, None, None]
+    y = bottom[:, None, None] + share[None, None, :] * (top - bottom)[:, None, None]
+    at = np.stack(np.broadcast_arrays(x, y), axis=-1).reshape(len(windows), -1, 2)
+    distance = tree.query(at.reshape(-1, 2))[0].reshape(len(windows), -1).mean(axis=1)
+    radius = (right - left) / 2
+    count = tree.query_ball_point(windows.centres, radius, return_length=True)
+    return np.column_stack([np.log1p(distance), np.log1p(count)])
 
 
-def _logistic_regression(
-    x: NDArray[np.float64], labels: NDArray[np.int64], x_test: NDArray[np.float64], seed: int
-) -> NDArray[np.float64]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000)).fit(x, labels)
-    scores: NDArray[np.float64] = fitted.predict_proba(x_test)[:, 1]
-    return scores
+# ---------------------------------------------------------------- what is resampled
 
 
-def _random_forest(
-    x: NDArray[np.float64], labels: NDArray[np.int64], x_test: NDArray[np.float64], seed: int
-) -> NDArray[np.float64]:
-    from sklearn.ensemble import RandomForestClassifier
-
-    forest = RandomForestClassifier(300, class_weight="balanced", min_samples_leaf=2, random_state=seed)
-    scores: NDArray[np.float64] = forest.fit(x, labels).predict_proba(x_test)[:, 1]
-    return scores
+def _clusters(windows: Windows) -> NDArray[np.int64]:
+    """Return the cluster of every deposit: those linked by less than a window."""
+    return clusters(windows.deposit_points, windows.size * max(windows.grid.resolution))
 
 
-_BASELINES: dict[str, _Baseline] = {
-    "best element": _best_element,
-    "logistic regression": _logistic_regression,
-    "random forest": _random_forest,
-}
-
-
-def _independent_units(windows: Windows) -> NDArray[np.int64]:
+def independent_units(windows: Windows) -> NDArray[np.int64]:
     """Return for each window the unit that is resampled: its cluster of deposits, or its barren block."""
     unit = np.empty(len(windows), dtype=np.int64)
-    cluster_of_deposit = clusters(windows.deposit_points, _width(windows))
+    of_deposit = _clusters(windows)
     ore = windows.labels == 1
-    unit[ore] = cluster_of_deposit[windows.deposits[ore]]
-    blocks = np.floor(windows.centres[~ore] / (2 * _width(windows))).astype(np.int64)
-    _, block = np.unique(blocks, axis=0, return_inverse=True)
-    unit[~ore] = cluster_of_deposit.max(initial=0) + 1 + block.ravel()
+    unit[ore] = of_deposit[windows.deposits[ore]]
+    unit[~ore] = of_deposit.max(initial=0) + 1 + windows.blocks()[~ore]
     return unit
 
 
-def _score_table(tested: pd.DataFrame, methods: list[str], rng: np.random.Generator) -> pd.DataFrame:
-    """Return AUC within folds, its interval, and how often the network is ahead, per method."""
-    replicates = _bootstrap(tested, methods, rng)  # (M, R)
-    point = _bootstrap(tested, methods, None)[:, 0]
-    margin = (1 - _LEVEL) / 2
-    low, high = np.nanquantile(replicates, [margin, 1 - margin], axis=1)
-    # NaN, for all methods alike, where a resample left every fold without ore or barren.
-    drawn = replicates[:, np.isfinite(replicates[0])]
-    beats = np.mean(drawn[0] > drawn, axis=1) + np.mean(drawn[0] == drawn, axis=1) / 2
-    table = pd.DataFrame(
-        {"auc": point, "low": low, "high": high, "beats": beats}, index=pd.Index(methods, name="method")
+# ---------------------------------------------------------------- the out-of-fold map
+
+
+def _places(windows: Windows, stride: int | None) -> tuple[Windows, int]:
+    """Return places on a regular grid, each a window of one crop, and the cells between two."""
+    (ny, nx), crop = windows.grid.shape, windows.crop
+    enough = math.ceil(math.sqrt(ny * nx / _PLACES))
+    step = max(crop // 2, enough, 1) if stride is None else check_int("map_stride", stride, 0)
+    shape = windows.grid.strided(crop, step).shape if step else (0, 0)
+    rows, cols = (a.ravel() * step for a in np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    none = np.zeros(rows.size, dtype=np.int64)
+    places = dataclasses.replace(
+        windows, rows=rows, cols=cols, labels=none, deposits=none - 1, size=crop, zooms=none + 1, draw=none - 1
     )
-    table.loc[methods[0], "beats"] = np.nan
-    evaluation = Evaluation.of(tested["label"], tested[methods[0]])
-    for name in ("balanced_accuracy", "macro_f1"):
-        table[name] = np.nan
-        table.loc[methods[0], name] = getattr(evaluation, name)
-    return table
+    return places, step
 
 
-def _bootstrap(tested: pd.DataFrame, methods: list[str], rng: np.random.Generator | None) -> NDArray[np.float64]:
-    """Return the mean AUC within folds, (M, R), over resamples of the units, or once as they are.
+def _fold_of_places(places: Windows, study: _Study, splits: list[Fold], apart: float) -> NDArray[np.int64]:
+    """Return the fold, from 1, by whose network a place is scored; -1 where all have seen its ground.
 
-    A unit drawn twice counts its windows twice. With the matrix of won comparisons of a fold the
-    AUC of a resample is a quotient of weighted sums, so nothing is sorted again.
+    That of the nearest tested window, where its training is as far off as from the test; else another one.
     """
-    ore = tested["label"].to_numpy() == 1
-    unit = tested["cluster"].to_numpy()
-    weight = np.ones((1 if rng is None else _REPLICATES, len(tested)))  # (R, N)
-    if rng is not None:
-        for part in (ore, ~ore):
-            units, index = np.unique(unit[part], return_inverse=True)
-            drawn = rng.multinomial(units.size, np.full(units.size, 1 / units.size), size=_REPLICATES)
-            weight[:, part] = drawn[:, index]
-    result = np.full((len(methods), len(weight)), np.nan)
-    folds = tested["fold"].to_numpy()
-    for m, method in enumerate(methods):
-        score = tested[method].to_numpy()
-        aucs = []
-        for fold in np.unique(folds):
-            a, b = (folds == fold) & ore, (folds == fold) & ~ore
-            won = (score[a][:, None] > score[b]) + 0.5 * (score[a][:, None] == score[b])  # (n_ore, n_barren)
-            pairs = weight[:, a].sum(axis=1) * weight[:, b].sum(axis=1)
-            with np.errstate(invalid="ignore"):
-                aucs.append(np.einsum("ra,ab,rb->r", weight[:, a], won, weight[:, b], optimize=True) / pairs)
-        each = np.array(aucs)  # (F, R); NaN where a resample left a fold without ore or barren
-        present = np.isfinite(each)
-        with np.errstate(invalid="ignore"):
-            result[m] = np.where(present, each, 0).sum(axis=0) / present.sum(axis=0)
-    return result
+    fold = np.full(len(places), -1)
+    if not len(places):
+        return fold
+    windows = study.windows
+    distance = apart + 2 * study.context * max(windows.grid.resolution)
+    free = np.stack([~overlaps(places.bounds, windows[fit].bounds, distance) for fit, _ in splits])  # (F, P)
+    tested = np.concatenate([test for _, test in splits])
+    number = np.repeat(np.arange(len(splits)), [test.size for _, test in splits])
+    own = number[nearest(places.centres, windows.centres[tested])]
+    fold[:] = np.where(free.any(axis=0), free.argmax(axis=0) + 1, -1)
+    good = free[own, np.arange(len(places))]
+    fold[good] = own[good] + 1
+    return fold
+
+
+def _chart(
+    windows: Windows, places: Windows, step: int, fold_of_place: NDArray[np.int64], found: list[_Found],
+    methods: list[str],
+) -> tuple[xr.Dataset | None, pd.DataFrame | None]:  # fmt: skip
+    """Lay the scores of the folds out as a map, and read it at the deposits."""
+    if not len(places):
+        return None, None
+    grid = windows.grid.strided(windows.crop, step)
+    planes = {name: np.full(len(places), np.nan) for name in ("fold", *methods)}
+    for number, one in enumerate(found, start=1):
+        at = fold_of_place == number
+        planes["fold"][at] = number
+        for name in methods:
+            planes[name][at] = one.on_places[name]
+    empty = np.isnan(planes[methods[0]])  # no data there; a baseline would score the mean that stands in
+    for plane in planes.values():
+        plane[empty] = np.nan
+    attrs = {name: {"units": "1", "long_name": f"out-of-fold score of {name}"} for name in methods}
+    attrs["fold"] = {"units": "1", "long_name": "fold whose network was used"}
+    shaped = {name: plane.reshape(grid.shape).astype(np.float32) for name, plane in planes.items()}
+    chart = grid.dataset(shaped, attrs)
+    used = np.flatnonzero(grid.contains(*windows.deposit_points.T))
+    row, col = grid.rowcol(*windows.deposit_points[used].T)
+    read = {name: shaped[name][row, col] for name in shaped}
+    known = np.isfinite(read["fold"])
+    frame = pd.DataFrame({"deposit": used, "deposit_id": [windows.deposit_ids[i] for i in used], **read})[known]
+    return chart, frame.astype({"fold": np.int64}).reset_index(drop=True)

@@ -1,0 +1,207 @@
+"""How fast training is fed, against the usual ways to feed windows to torch; on a GPU also the paper's whole.
+
+Feed efficiency is the time of the same steps on one batch that lies on the device, over the time with the windows cut,
+turned and cropped. All rows train the same network on as many windows, in one run, taking turns:
+
+- geoprospect: the survey lies on the device, windows are gathered there by index;
+- DataLoader: a map-style Dataset that cuts and turns each window with numpy, default collation, 0 or 2 workers;
+- TorchGeo's style: a random sampler of bounding boxes in CRS units and a dataset that reads each from a tiled,
+  compressed GeoTIFF through rasterio (left out where rasterio is not installed), written after its manner; TorchGeo is not used.
+
+    python benchmarks/training.py [cpu|cuda]
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from affine import Affine
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+import geoprospect as gp
+from geoprospect import training
+from geoprospect._kernels.patches import channels_last
+from geoprospect.networks import build_network
+
+try:
+    import rasterio
+except ImportError:
+    rasterio = None
+
+device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cuda" if torch.cuda.is_available() else "cpu")
+GPU = device.type == "cuda"
+NAME, CELLS, SIZE, CROP, N, ROUNDS = ("resnet50", 3072, 256, 224, 437, 5) if GPU else ("resnet18", 512, 64, 56, 128, 5)
+BANDS, BATCH = 8, 32
+
+rng = np.random.default_rng(0)
+cells = rng.normal(size=(BANDS, CELLS, CELLS)).astype(np.float32)
+grid = gp.Grid("EPSG:32649", Affine(10, 0, 0, 0, -10, 0), (CELLS, CELLS))
+rows, cols = rng.integers(0, CELLS - SIZE, (2, N))
+labels = np.arange(N) % 2
+points = np.column_stack([grid.x[cols[labels == 1] + SIZE // 2], grid.y[rows[labels == 1] + SIZE // 2]])
+deposits = np.where(labels == 1, np.cumsum(labels) - 1, -1)
+windows = gp.Windows(grid, rows, cols, labels, deposits, range(len(points)), points, SIZE, CROP)
+recipe = gp.Recipe.of("default", batch=BATCH, lr=1e-3)
+
+
+class Cut(Dataset):
+    """A window at a time, out of an array, cropped and flipped with numpy."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        top, left = windows.rows[i], windows.cols[i]
+        x = cells[:, top : top + SIZE, left : left + SIZE]
+        dy, dx = np.random.randint(0, SIZE - CROP + 1, 2)  # noqa: NPY002
+        return turned(x[:, dy : dy + CROP, dx : dx + CROP]), labels[i]
+
+
+def turned(x):
+    flip_y, flip_x, swap = np.random.randint(0, 2, 3)  # noqa: NPY002
+    x = x[:, ::-1] if flip_y else x
+    x = x[:, :, ::-1] if flip_x else x
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1) if swap else x))
+
+
+class RandomBoxes(Sampler):
+    """Bounding boxes at random places, in CRS units."""
+
+    def __iter__(self):
+        left, bottom, right, top = grid.bounds
+        side = CROP * 10
+        for _ in range(N):
+            x, y = rng.uniform(left, right - side), rng.uniform(bottom, top - side)
+            yield x, y, x + side, y + side
+
+    def __len__(self):
+        return N
+
+
+class Raster(Dataset):
+    """Reads a bounding box from a file at each call."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __getitem__(self, box):
+        with rasterio.open(self.path) as source:
+            window = rasterio.windows.from_bounds(*box, transform=source.transform)
+            x = source.read(window=window.round_offsets(), out_shape=(BANDS, CROP, CROP))
+        return turned(x), int(box[0] > box[1])
+
+
+def step(network, optimizer, x, truth):
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=GPU):
+        logits = network(x)
+    torch.nn.functional.cross_entropy(logits.float(), truth).backward()
+    optimizer.step()
+
+
+def network_and_optimizer():
+    network = build_network(NAME, BANDS).to(device, memory_format=torch.channels_last)
+    return network, torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+def resident():
+    """Train on one batch of each size that an epoch has."""
+    network, optimizer = network_and_optimizer()
+    parts = training._slices(0, N, -(-N // BATCH))
+    whole = torch.randn(BATCH, BANDS, CROP, CROP, device=device).to(memory_format=torch.channels_last)
+    truth = torch.arange(BATCH, device=device) % 2
+    batches = [(whole[: part.stop - part.start], truth[: part.stop - part.start]) for part in parts]
+
+    def epoch(number):
+        network.train()
+        for x, y in batches:
+            step(network, optimizer, x, y)
+
+    return epoch
+
+
+def ours():
+    network, optimizer = network_and_optimizer()
+    stack = channels_last(torch.from_numpy(cells).to(device))
+    task = training._Task(windows, None, stack, recipe, 0, 0, 0, tqdm(disable=True))
+    return lambda number: training._epoch(network, optimizer, task, number)
+
+
+def loader(dataset, workers, **order):
+    network, optimizer = network_and_optimizer()
+    batches = DataLoader(
+        dataset, BATCH, num_workers=workers, persistent_workers=workers > 0, pin_memory=GPU, **order
+    )  # fmt: skip
+
+    def epoch(number):
+        network.train()
+        for x, y in batches:
+            x = x.to(device, non_blocking=True, memory_format=torch.channels_last)
+            step(network, optimizer, x, y.to(device, non_blocking=True))
+
+    return epoch
+
+
+def seconds(epoch, number):
+    start = time.perf_counter()
+    epoch(number)
+    if GPU:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def as_geotiff(folder):
+    path = Path(folder) / "survey.tif"
+    profile = {"driver": "GTiff", "width": CELLS, "height": CELLS, "count": BANDS, "dtype": "float32", "tiled": True,
+               "compress": "deflate", "crs": "EPSG:32649", "transform": grid.transform}  # fmt: skip
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(cells)
+    return path
+
+
+def compare(folder):
+    ways = {
+        "one resident batch": resident(),
+        "geoprospect": ours(),
+        "DataLoader, 0 workers": loader(Cut(), 0, shuffle=True),
+        "DataLoader, 2 workers": loader(Cut(), 2, shuffle=True),
+    }
+    if rasterio is not None:
+        raster = Raster(as_geotiff(folder))
+        ways["TorchGeo's style, 0 workers"] = loader(raster, 0, sampler=RandomBoxes())
+        ways["TorchGeo's style, 2 workers"] = loader(raster, 2, sampler=RandomBoxes())
+    with training._as_if_alone(device, recipe):
+        for epoch in ways.values():
+            seconds(epoch, 1)
+        rounds = [{way: seconds(epoch, 2 + r) for way, epoch in ways.items()} for r in range(ROUNDS)]
+    took = {way: statistics.median(one[way] for one in rounds) for way in ways}
+    print("| windows from | windows/s | feed efficiency | geoprospect is faster by |\n|---|---|---|---|")
+    for way, each in took.items():
+        shares = [one["one resident batch"] / one[way] for one in rounds]
+        ratio = each / took["geoprospect"]
+        print(f"| {way} | {N / each:.1f} | {statistics.median(shares):.3f} | {ratio:.2f} |")
+
+
+def the_paper():
+    """Train all the paper's epochs on as many windows, from the call to the model."""
+    survey = grid.dataset({f"b{i}": band for i, band in enumerate(cells)})
+    for precision in ("auto", "float32"):
+        start = time.perf_counter()
+        model = gp.train(windows, survey, "resnet50", "gao2022", device="cuda", rng=0, precision=precision)
+        took = time.perf_counter() - start
+        print(f"gao2022, precision={precision!r}: {len(model.history)} epochs of {N} windows in {took:.1f} s")
+
+
+if __name__ == "__main__":
+    where = torch.cuda.get_device_name() if GPU else f"CPU, {torch.get_num_threads()} threads"
+    print(f"geoprospect {gp.__version__}, torch {torch.__version__}, {where}; {NAME}, {N} windows of {BANDS} x {CROP}²")
+    print(f"cropped from {SIZE}², batches of {BATCH}, {CELLS}² cells; median of {ROUNDS} epochs, taking turns\n")
+    with tempfile.TemporaryDirectory() as folder:
+        compare(folder)
+    if GPU:
+        the_paper()

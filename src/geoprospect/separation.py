@@ -1,0 +1,755 @@
+"""Training and test that share no ground: splits of windows, how far they must lie apart, and the proof."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, first_rows
+from geoprospect._kernels.variogram import correlation_length, variogram
+from geoprospect.errors import DataWarning, InputError, SeparationError
+from geoprospect.folds import Fold, clusters, compact_regions, dealt, nearest, separated, shared_ground
+from geoprospect.grid import Grid
+from geoprospect.windows import Windows
+
+log = logging.getLogger("geoprospect")
+
+_METHODS = ("regions", "blocks", "clusters", "leave-one-cluster-out")
+
+# Windows of a class below which a training is no training: said where a fold has fewer, and what a cure must leave.
+FEWEST = 10
+# What is tried as a cure: shares of the size of a window, numbers of folds, shares of the buffer, multiples of a block.
+_SIZES = (3 / 4, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 16)
+_FOLDS = range(2, 11)
+_BUFFERS = (1 / 2, 1 / 4, 0.0)
+_BLOCKS = (1.5, 2.0, 3.0, 4.0, 1 / 2)
+
+# A block is four footprints wide, so that half of its ground is farther than half a footprint from its edge; two at
+# least, and, within that, small enough for two blocks a fold.
+_FOOTPRINTS = (2.0, 4.0)
+_PER_FOLD = 2
+
+# Share of the windows of a class that a buffer must leave to train on, of those that would be left without one; the
+# least that nearest neighbour distance matching leaves, too (Milà et al. 2022, https://doi.org/10.1111/2041-210X.13851).
+_LEAVES = 0.5
+
+_Floats = NDArray[np.float64]
+_Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a split is asked to be."""
+
+    folds: int
+    buffer: float
+    method: str
+    block: float | None
+    context: int
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The folds that can be used, of which regions they are, and what the other regions lack."""
+
+    parts: list[Fold]
+    regions: _Ints
+    lacking: list[tuple[str, ...]]
+    place: Callable[[_Floats], _Ints]  # points (N, 2) to regions (N,)
+
+
+def spatial_folds(
+    windows: Windows,
+    folds: int = 5,
+    buffer: float = 0.0,
+    *,
+    method: str = "regions",
+    block: float | None = None,
+    context: int = 0,
+) -> list[Fold]:
+    """Split windows so that training and test share no ground.
+
+    Each window belongs to one region, ore to that of its deposit, and each region is the test once.
+    Every other window whose footprint comes within `buffer` of a footprint of the test is left out of
+    that training. A footprint is the whole window, in which crops slide, and `context` around it.
+
+    Parameters
+    ----------
+    windows : Windows
+        To be split. Barren windows of all draws are treated alike.
+    folds : int, default 5
+        Number of regions; fewer where the deposits form fewer clusters, linked by steps of less than a
+        window, or stand in fewer blocks. Of no effect for 'leave-one-cluster-out'.
+    buffer : float, default 0
+        Further distance between the footprints of training and test, in CRS units.
+    method : {'regions', 'blocks', 'clusters', 'leave-one-cluster-out'}, default 'regions'
+        What is held out together: compact regions of deposits (Ward's clustering [1]_); square blocks
+        of ground [2]_, dealt out over the folds; clusters of deposits, dealt out over the folds; or
+        each cluster for itself. There, deposits are of one cluster that are linked by steps of less
+        than a footprint and the buffer. A barren window goes with the nearest deposit, or its block.
+    block : float, optional
+        Side of the blocks of 'blocks', in CRS units. Default: four footprints and buffers, at least
+        two, and within that small enough for two blocks a fold.
+    context : int, default 0
+        Cells around a window that the network sees as well, in training with a halo or in dense
+        prediction. A window of zoom z covers z cells of the grid for each.
+
+    Returns
+    -------
+    list of (train, test)
+        Indices into `windows`, each in ascending order. What is in neither was left out because it
+        comes too near. A window is in one test at most.
+
+    Raises
+    ------
+    SeparationError
+        When fewer than two folds can be made; the message says what would work. It is an `InputError`.
+    InputError
+        When a setting is out of its range, or there is no ore.
+
+    Warns
+    -----
+    DataWarning
+        When regions are left out, because their test or training lacks a class, or when a training
+        is left with fewer than ten windows of a class.
+
+    References
+    ----------
+    .. [1] Ward, J. H. (1963). Hierarchical grouping to optimize an objective function. Journal of the
+       American Statistical Association 58, 236-244. https://doi.org/10.1080/01621459.1963.10500845
+    .. [2] Roberts, D. R. et al. (2017). Cross-validation strategies for data with temporal, spatial,
+       hierarchical, or phylogenetic structure. Ecography 40, 913-929. https://doi.org/10.1111/ecog.02881
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=60, rng=0)
+    >>> len(gp.spatial_folds(windows, folds=4))
+    4
+    >>> train, test = gp.spatial_folds(windows, folds=4, method="clusters")[0]
+    >>> float(gp.audit(windows[train], windows[test]).max())
+    0.0
+    """
+    rule = _checked(windows, folds, buffer, method, block, context)
+    split = _split(windows, rule)
+    if len(split.parts) < 2:
+        raise SeparationError(_too_little(windows, rule, split))
+    _warn(windows, split)
+    if rule.method != "leave-one-cluster-out" and len(split.parts) < rule.folds:
+        log.info("%d folds instead of %d: the deposits form no more groups", len(split.parts), rule.folds)
+    return split.parts
+
+
+def region_of(
+    windows: Windows,
+    folds: int = 5,
+    buffer: float = 0.0,
+    *,
+    method: str = "regions",
+    block: float | None = None,
+    context: int = 0,
+) -> Callable[[_Floats], _Ints]:
+    """Return what tells the fold in whose test ground places lie.
+
+    Parameters
+    ----------
+    windows, folds, buffer, method, block, context
+        As for `spatial_folds`, of whose list the folds are numbered.
+
+    Returns
+    -------
+    callable
+        Takes points (x, y) of shape (n, 2) in CRS units, gives fold numbers of shape (n,); -1 off the
+        grid and in regions that are left out.
+
+    Notes
+    -----
+    At the border of two folds a place may belong to the one, and a window around it reach into the
+    training ground of that fold, where no test window kept it away; `audit` finds these.
+    """
+    rule = _checked(windows, folds, buffer, method, block, context)
+    split = _split(windows, rule)
+    if len(split.parts) < 2:
+        raise SeparationError(_too_little(windows, rule, split))
+    grid, place = windows.grid, split.place
+
+    def fold_of(points: _Floats) -> _Ints:
+        fold = np.full(len(points), -1, dtype=np.int64)
+        here = grid.contains(*points.T)
+        if here.any():
+            region = place(points[here])
+            at = np.minimum(np.searchsorted(split.regions, region), len(split.regions) - 1)
+            fold[here] = np.where(split.regions[at] == region, at, -1)
+        return fold
+
+    return fold_of
+
+
+def fold_table(windows: Windows, split: list[Fold]) -> pd.DataFrame:
+    """Count what is trained on, tested and left out in each fold.
+
+    Parameters
+    ----------
+    windows : Windows
+        That were split.
+    split : list of (train, test)
+        From `spatial_folds`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``fold``, from 1: ``train_ore``, ``train_barren``, ``test_ore``, ``test_barren``,
+        ``dropped`` (windows in neither part) and ``test_deposits``.
+    """
+    rows = []
+    for fit, test in split:
+        counts = {
+            f"{what}_{kind}": int((windows.labels[at] == label).sum())
+            for what, at in (("train", fit), ("test", test))
+            for kind, label in (("ore", 1), ("barren", 0))
+        }
+        tested = windows.deposits[test]
+        dropped, n_deposits = len(windows) - len(fit) - len(test), len(np.unique(tested[tested >= 0]))
+        rows.append(counts | {"dropped": dropped, "test_deposits": n_deposits})
+    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="fold"))
+
+
+def audit(train: Windows, test: Windows, context: int = 0) -> NDArray[np.float64]:
+    """Return how much of the ground of each test window was trained on.
+
+    Parameters
+    ----------
+    train, test : Windows
+        On one grid.
+    context : int, default 0
+        Cells around the windows, of training and test, that the network sees as well; as in
+        `spatial_folds`.
+
+    Returns
+    -------
+    ndarray of shape (n_test,)
+        Share of the cells of each test footprint, those on the grid, that lie under some training
+        footprint: 0 where none does, as after `spatial_folds`; 1 where all do.
+
+    Raises
+    ------
+    InputError
+        When the two are not on one grid.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=60, rng=0)
+    >>> bool((gp.audit(windows[::2], windows[1::2]) > 0).mean() > 0.5)  # every other one
+    True
+    >>> train, test = gp.spatial_folds(windows, folds=4)[0]
+    >>> float(gp.audit(windows[train], windows[test]).max())
+    0.0
+    """
+    context = check_int("context", context, 0)
+    if train.grid != test.grid:
+        raise InputError(f"train, test: stand on two grids, {train.grid!r} and {test.grid!r}; cut both from one survey")
+    seen, asked = (_footprints(part, context, clipped=True) for part in (train, test))
+    return shared_ground(asked, seen)
+
+
+def correlation_range(
+    survey: xr.Dataset,
+    bands: str | Iterable[str] | None = None,
+    rng: int | np.random.Generator | None = None,
+    *,
+    n: int = 2000,
+) -> float:
+    """Return the distance within which cells of a survey are alike: the range of its spatial correlation.
+
+    For each band the variogram of its normal scores is estimated from random cells, each paired with
+    others at distances from one cell to half the extent. The range is where the best of an
+    exponential, a spherical and a gaussian model, with a nugget, comes to 95 % of its sill; that is
+    where the correlation has fallen to 0.05.
+
+    Parameters
+    ----------
+    survey : xarray.Dataset
+        Bands with dims (y, x).
+    bands : str or iterable of str, optional
+        Those that are looked at. Default: all that hold numbers.
+    rng : int, Generator or None
+        Draws the cells.
+    n : int, default 2000
+        Cells that are drawn in each band.
+
+    Returns
+    -------
+    float
+        The median over the bands, in CRS units: at least a cell, which is what a band of noise has,
+        and at most half the longer side of the grid.
+
+    Raises
+    ------
+    InputError
+        When no band has enough cells with different values.
+    NameNotFoundError
+        When a band is not there.
+
+    Warns
+    -----
+    DataWarning
+        When at least half of the bands have no range within the survey, as with a trend.
+
+    Notes
+    -----
+    A gridded band is as smooth as its gridding made it: the range is at least that of the
+    interpolation, some distances between samples, also where the samples themselves are noise. On a
+    grid in degrees it is in degrees, and the same in both directions.
+
+    References
+    ----------
+    .. [1] Valavi, R., Elith, J., Lahoz-Monfort, J. J. & Guillera-Arroita, G. (2019). blockCV. Methods in
+       Ecology and Evolution 10, 225-232. https://doi.org/10.1111/2041-210X.13107
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)
+    >>> spacing = gp.correlation_range(survey, ["Cu", "Ag"], rng=0)
+    >>> max(area.grid.resolution) < spacing < 48 * max(area.grid.resolution)
+    True
+    """
+    table = _ranges(survey, bands, rng, n)
+    if table.empty:
+        raise InputError(
+            "survey: has no band of numbers with dims (y, x) and enough cells with different values for a range; "
+            "name a distance yourself, such as buffer=2000"
+        )
+    limited = int(table["limited"].sum())
+    if 2 * limited >= len(table):
+        warnings.warn(
+            f"survey: {limited} of {len(table)} bands vary up to the edge of the survey and have no range within it "
+            f"({first_rows(table.index[table['limited']])}); half the extent is taken for theirs",
+            DataWarning,
+            stacklevel=2,
+        )
+    return float(table["range"].median())
+
+
+def default_buffer(
+    windows: Windows,
+    survey: xr.Dataset,
+    folds: int = 5,
+    method: str = "regions",
+    context: int = 0,
+    *,
+    block: float | None = None,
+    rng: int | np.random.Generator | None = 0,
+) -> tuple[float, str]:
+    """Return how far training and test should lie apart beyond their footprints, and a sentence that says why.
+
+    The range of correlation is taken where it leaves enough to train on, else the largest of its
+    half, its quarter and 0 that does. Enough is: two folds at least, and in each of them, of ore and
+    of barren alike, at least half of the training windows that the same fold has without a buffer.
+
+    Parameters
+    ----------
+    windows, folds, method, context, block
+        As for `spatial_folds`.
+    survey : xarray.Dataset
+        Whose correlation is looked at.
+    rng : int, Generator or None, default 0
+        As for `correlation_range`.
+
+    Returns
+    -------
+    buffer : float
+        In CRS units, to be given to `spatial_folds`.
+    sentence : str
+        What was taken, and what a larger one would have left.
+    """
+    rule = _checked(windows, folds, 0.0, method, block, context)
+    table = _ranges(survey, None, rng, 2000)
+    if table.empty:
+        return 0.0, "no buffer: no band of the survey has a range of correlation"
+    span, first = float(table["range"].median()), ""
+    for share in (1.0, *_BUFFERS):
+        buffer = share * span
+        enough, left = _what_is_left(windows, replace(rule, buffer=buffer))
+        first = first or left
+        if enough:
+            break
+    reach = f"the correlation range of {_length(windows.grid, span)}"
+    if 2 * table["limited"].sum() >= len(table):
+        reach += " (half the extent: the bands vary up to the edge of the survey)"
+    if share == 1:
+        return buffer, f"buffer of {_length(windows.grid, buffer)}: {reach}, which leaves {left}"
+    chosen = f"buffer of {_length(windows.grid, buffer)}" if buffer else "no buffer"
+    return buffer, f"{chosen}: {reach} would leave {first}"
+
+
+def _checked(windows: Windows, folds: int, buffer: float, method: str, block: float | None, context: int) -> _Rule:
+    """Return what is asked for, checked."""
+    if not (windows.labels == 1).any():
+        raise InputError("windows: hold no ore, so there is nothing to separate; cut them with sample_windows")
+    check_choice("method", method, _METHODS)
+    if block is not None and method != "blocks":
+        raise InputError(f"block={block!r}: is for method='blocks'; leave it out, or ask for that")
+    return _Rule(
+        check_int("folds", folds, 2),
+        check_number("buffer", buffer, minimum=0),
+        method,
+        None if block is None else check_number("block", block, above=0),
+        check_int("context", context, 0),
+    )
+
+
+# -- regions -----------------------------------------------------------------------------------
+
+
+def _footprints(windows: Windows, context: int, clipped: bool = False) -> _Floats:
+    """Return (left, bottom, right, top) of windows and context in cells from the north-west corner, up positive.
+
+    In whole cells, so that an edge which two windows share is the same number in both.
+    """
+    around = context * windows.zooms
+    left, top = windows.cols - around, windows.rows - around
+    right, bottom = windows.cols + windows.widths + around, windows.rows + windows.widths + around
+    if clipped:
+        (ny, nx), (left, top) = windows.grid.shape, (np.maximum(left, 0), np.maximum(top, 0))
+        right, bottom = np.minimum(right, nx), np.minimum(bottom, ny)
+    return np.column_stack([left, -bottom, right, -top]).astype(np.float64)
+
+
+def _width(windows: Windows, context: int) -> float:
+    """Return the side of the widest footprint, in CRS units."""
+    return float((windows.widths + 2 * context * windows.zooms).max() * max(windows.grid.resolution))
+
+
+def _anchors(windows: Windows) -> _Floats:
+    """Return the place by which each window belongs to a region: its deposit, or its middle (N, 2)."""
+    return np.where(windows.labels[:, None] == 1, windows.deposit_points[windows.deposits], windows.centres)
+
+
+def _known(windows: Windows) -> _Floats:
+    """Return the deposits that have windows, (D, 2)."""
+    return windows.deposit_points[np.unique(windows.deposits[windows.deposits >= 0])]
+
+
+def _cluster(windows: Windows, rule: _Rule) -> _Ints:
+    """Return the cluster of each deposit that has windows.
+
+    Windows with a deposit in their middle share ground where the two deposits lie less than a footprint apart.
+    Regions may cut a cluster, as nothing near the cut is trained on; clusters only say how many there may be. With
+    the buffer in the step, one wide enough to link them all would leave two.
+    """
+    if rule.method == "regions":
+        return clusters(_known(windows), _width(windows, 0))
+    return clusters(_known(windows), _width(windows, rule.context) + rule.buffer)
+
+
+def _divided(windows: Windows, rule: _Rule) -> tuple[_Ints, Callable[[_Floats], _Ints]]:
+    """Return the region of each window, and what tells that of a place."""
+    if rule.method == "blocks":
+        return _by_blocks(windows, rule)
+    deposits, anchors = _known(windows), _anchors(windows)
+    group = _cluster(windows, rule)
+    n_clusters = int(group.max()) + 1
+    if rule.method == "regions":
+        group = compact_regions(deposits, min(rule.folds, max(n_clusters, 2)))
+    elif rule.method == "clusters":
+        barren = group[nearest(anchors[windows.labels == 0], deposits)]
+        load = np.column_stack([np.bincount(one, minlength=n_clusters) for one in (group, barren)])
+        group = dealt(load, min(rule.folds, n_clusters))[group]
+
+    def place(points: _Floats) -> _Ints:
+        at: _Ints = group[nearest(points, deposits)]
+        return at
+
+    return place(anchors), place
+
+
+def _by_blocks(windows: Windows, rule: _Rule) -> tuple[_Ints, Callable[[_Floats], _Ints]]:
+    """Return the fold of each window by square blocks from the north-west corner, and what tells that of a place."""
+    side = _block_side(windows, rule) if rule.block is None else rule.block
+    left, _, right, top = windows.grid.bounds
+    abreast = math.ceil((right - left) / side) + 1
+
+    def block_of(points: _Floats) -> _Floats:
+        # Rounded, because 0.3 / 0.1 is a little less than 3.
+        return np.floor(np.round((points - (left, top)) * (1, -1) / side, 9))
+
+    def number(blocks: _Floats) -> _Ints:
+        return (blocks[:, 1] * abreast + blocks[:, 0]).astype(np.int64)
+
+    blocks = block_of(_anchors(windows))
+    known, first, at = np.unique(number(blocks), return_index=True, return_inverse=True)
+    deposits = np.searchsorted(known, number(block_of(_known(windows))))
+    barren = at[windows.labels == 0]
+    load = np.column_stack([np.bincount(one, minlength=len(known)) for one in (deposits, barren)])
+    fold = dealt(load, min(rule.folds, int((load[:, 0] > 0).sum())))
+    tree = cKDTree(blocks[first])
+
+    def place(points: _Floats) -> _Ints:
+        # Ground without windows goes with the nearest block that has some.
+        at: _Ints = fold[tree.query(block_of(points))[1]]
+        return at
+
+    return fold[at], place
+
+
+def _block_side(windows: Windows, rule: _Rule) -> float:
+    """Return the side of blocks where none is given."""
+    least, most = (share * (_width(windows, rule.context) + rule.buffer) for share in _FOOTPRINTS)
+    left, bottom, right, top = windows.grid.bounds
+    return float(np.clip(math.sqrt((right - left) * (top - bottom) / (_PER_FOLD * rule.folds)), least, most))
+
+
+# -- the split ---------------------------------------------------------------------------------
+
+
+def _split(windows: Windows, rule: _Rule) -> _Split:
+    """Return the folds that hold both classes in training and test, and what the others lack."""
+    region, place = _divided(windows, rule)
+    parts, regions, lacking = [], [], []
+    for number, (fit, test) in zip(np.unique(region), _parts(windows, region, rule), strict=True):
+        lacks = _lacks(windows, fit, test)
+        if lacks:
+            lacking.append(lacks)
+        else:
+            parts.append((fit, test))
+            regions.append(number)
+    return _Split(parts, np.array(regions, dtype=np.int64), lacking, place)
+
+
+def _parts(windows: Windows, region: _Ints, rule: _Rule) -> list[Fold]:
+    """Return (train, test) of all regions."""
+    dy, dx = windows.grid.resolution
+    return separated(_footprints(windows, rule.context) * (dx, dy, dx, dy), region, rule.buffer)
+
+
+def _counts(windows: Windows, at: _Ints) -> tuple[int, int]:
+    """Return how many ore and barren windows there are; of several draws, the barren ones of the poorest."""
+    barren = windows.draw[at[windows.labels[at] == 0]]
+    each = np.bincount(barren[barren >= 0], minlength=windows.n_draws) if (windows.draw >= 0).any() else np.zeros(1)
+    return int((windows.labels[at] == 1).sum()), int((barren < 0).sum() + each.min())
+
+
+def _lacks(windows: Windows, fit: _Ints, test: _Ints) -> tuple[str, ...]:
+    """Return what a fold has none of."""
+    ore, barren = _counts(windows, fit)
+    tested = int((windows.labels[test] == 0).sum())  # the test is of all draws together
+    have = {"ore to train on": ore, "barren window to train on": barren, "barren window to test": tested}
+    return tuple(what for what, count in have.items() if not count)
+
+
+def _warn(windows: Windows, split: _Split) -> None:
+    """Warn of regions that are left out, and of folds with little to train on; for a public function to call."""
+    n = len(split.parts) + len(split.lacking)
+    if split.lacking:
+        warnings.warn(
+            f"folds: {len(split.lacking)} of {n} regions are left out: {_said(split.lacking)}",
+            DataWarning,
+            stacklevel=3,
+        )
+    counts = [_counts(windows, fit) for fit, _ in split.parts]
+    poor = [pair for pair in counts if min(pair) < FEWEST]
+    if poor:
+        ore, barren = min(poor, key=min)
+        warnings.warn(
+            f"folds: in {len(poor)} of {len(counts)} fewer than {FEWEST} windows of a class are left to train on "
+            f"(in one, {ore} ore and {barren} barren); take smaller windows, a smaller buffer, or more windows",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _said(lacking: list[tuple[str, ...]]) -> str:
+    """Say what is lacking in how many regions."""
+    counts = Counter(what for lacks in lacking for what in lacks)
+    return ", ".join(f"in {count} there is no {what}" for what, count in counts.items())
+
+
+# -- what would work ---------------------------------------------------------------------------
+
+
+def _too_little(windows: Windows, rule: _Rule, split: _Split) -> str:
+    """Say that there is too little separate ground, and what would give more."""
+    n, n_clusters = len(_known(windows)), len(np.unique(_cluster(windows, rule)))
+    asked = f"folds={rule.folds}, buffer={rule.buffer:g}, method={rule.method!r}"
+    asked += "" if rule.block is None else f", block={rule.block:g}"
+    asked += f", context={rule.context}" if rule.context else ""
+    made, cures = len(split.parts), list(_cures(windows, rule))
+    return (
+        f"windows: {made} fold{'s' * (made != 1)} can be made ({asked}), two are needed: windows up to "
+        f"{_length(windows.grid, _width(windows, 0))} wide around {n} deposit{'s' * (n != 1)} in {n_clusters} "
+        f"cluster{'s' * (n_clusters != 1)} leave too little ground apart ({_said(split.lacking)}); "
+        + (
+            f"what would work: {'; or '.join(cures)}"
+            if cures
+            else f"nothing that was tried works: {_why(windows, rule)}"
+        )
+    )
+
+
+def _cures(windows: Windows, rule: _Rule) -> Iterator[str]:
+    """Yield of each kind of change the first that leaves enough, as words; two changes where none does alone."""
+    kinds = (_smaller(windows, rule), *([(words, windows, one) for words, one in kind] for kind in _easier(rule)))
+    found = [words for words in map(_first, kinds) if words]
+    yield from found
+    if not found and (rule.buffer or rule.context):
+        near = replace(rule, buffer=0.0, context=0)
+        settings = " and ".join(["buffer=0"] * (rule.buffer > 0) + ["context=0"] * (rule.context > 0))
+        smaller = ((f"{settings} and {words}", changed, one) for words, changed, one in _smaller(windows, near))
+        both = _first(itertools.chain([(settings, windows, near)], smaller))
+        if both:
+            yield both
+
+
+def _first(changes: Iterable[tuple[str, Windows, _Rule]]) -> str:
+    """Return the words of the first change that leaves enough, with what it leaves; nothing where none does."""
+    for words, changed, asked in changes:
+        left = _enough(changed, asked)
+        if left:
+            return f"{words} ({left})"
+    return ""
+
+
+def _smaller(windows: Windows, rule: _Rule) -> Iterator[tuple[str, Windows, _Rule]]:
+    """Yield smaller windows, which smaller cells would make as well."""
+    cell = max(windows.grid.resolution)
+    for size in sorted({int(share * windows.size) for share in _SIZES} - {0}, reverse=True):
+        finer, now = (_length(windows.grid, one) for one in (cell * size / windows.size, cell))
+        yield (
+            f"windows of {size} cells instead of {windows.size}, or cells of {finer} instead of {now}",
+            _shrunk(windows, size),
+            rule,
+        )
+
+
+def _easier(rule: _Rule) -> Iterator[list[tuple[str, _Rule]]]:
+    """Yield lists of rules that ask for less, or for another split; one list for each setting."""
+    if rule.method != "leave-one-cluster-out":
+        others = sorted(set(_FOLDS) - {rule.folds}, key=lambda n: abs(n - rule.folds))
+        yield [(f"folds={n}", replace(rule, folds=n)) for n in others]
+    if rule.buffer:
+        yield [(f"buffer={share * rule.buffer:.6g}", replace(rule, buffer=share * rule.buffer)) for share in _BUFFERS]
+    if rule.context:
+        yield [("context=0", replace(rule, context=0))]
+    if rule.block:
+        yield [(f"block={share * rule.block:.6g}", replace(rule, block=share * rule.block)) for share in _BLOCKS]
+    yield [(f"method={one!r}", replace(rule, method=one, block=None)) for one in _METHODS if one != rule.method]
+
+
+def _enough(windows: Windows, rule: _Rule) -> str:
+    """Say what is left in the folds that have enough to train on; nothing where there are fewer than two."""
+    counts = [_counts(windows, fit) for fit, _ in _split(windows, rule).parts]
+    good = [pair for pair in counts if min(pair) >= FEWEST]
+    if len(good) < 2:
+        return ""
+    ore, barren = np.min(good, axis=0)
+    return f"{len(good)} folds with {ore} ore and {barren} barren windows or more to train on"
+
+
+def _shrunk(windows: Windows, size: int) -> Windows:
+    """Return windows of fewer cells: barren ones about the same middle, ore ones about the same deposit.
+
+    A deposit keeps its relative place in its window, as if that had been slid over it with the smaller size.
+    """
+    share, seen = size / windows.size, windows.zooms * size
+    rows, cols = (at + (windows.widths - seen) // 2 for at in (windows.rows, windows.cols))
+    ore = windows.labels == 1
+    place = np.column_stack(windows.grid.rowcol(*windows.deposit_points[windows.deposits[ore]].T))
+    for at, before, deposit in zip((rows, cols), (windows.rows, windows.cols), place.T, strict=True):
+        at[ore] = np.clip(
+            deposit - np.floor((deposit - before[ore]) * share).astype(np.int64),
+            before[ore],
+            before[ore] + (windows.widths - seen)[ore],
+        )
+    return replace(windows, rows=rows, cols=cols, size=size, crop=max(1, int(windows.crop * share)))
+
+
+def _why(windows: Windows, rule: _Rule) -> str:
+    """Say why nothing works."""
+    ore, barren = _counts(windows, np.arange(len(windows)))
+    places = np.unique(_known(windows), axis=0)
+    if len(places) == 1:
+        return "all ore windows are of one place, and it cannot be trained on and tested; more deposits are needed"
+    for name, kind, count in (("n_ore", "ore", ore), ("n_barren", "barren", barren)):
+        if count <= FEWEST:
+            return (
+                f"of {count} {kind} windows too few are left to train on beside those that are tested, "
+                f"{FEWEST} at least; cut more (a larger {name})"
+            )
+    easiest = _shrunk(windows, max(1, int(_SIZES[-1] * windows.size)))
+    left = _split(easiest, replace(rule, buffer=0.0, context=0))
+    counts = [_counts(easiest, fit) for fit, _ in left.parts]
+    good = sum(min(pair) >= FEWEST for pair in counts)
+    few = f"{good} fold{'s' * (good != 1)} with {FEWEST} windows of each class to train on"
+    lacks = f" ({_said(left.lacking)})" if left.lacking else ""
+    smallest = f"{easiest.size} cell{'s' * (easiest.size != 1)}"
+    return (
+        f"even windows of {smallest} without buffer and context make {few}{lacks}; cut more windows (a larger "
+        "n_barren) on ground farther from the known deposits, or validate on another area"
+    )
+
+
+def _what_is_left(windows: Windows, rule: _Rule) -> tuple[bool, str]:
+    """Return whether a buffer leaves enough to train on, and how much in the fold where it takes most."""
+    region, _ = _divided(windows, rule)
+    worst, least, folds = "", math.inf, 0
+    with_it, without = _parts(windows, region, rule), _parts(windows, region, replace(rule, buffer=0.0))
+    for (fit, test), (free, _) in zip(with_it, without, strict=True):
+        if _lacks(windows, free, test):
+            continue
+        folds += 1
+        counts = zip(("ore", "barren"), _counts(windows, fit), _counts(windows, free), strict=True)
+        for kind, left, before in counts:
+            if left / before < least:
+                least, worst = left / before, f"{left} of {before} {kind} windows to train on"
+    if folds < 2:
+        return False, "fewer than two folds"
+    return least >= _LEAVES, worst
+
+
+# -- the range of correlation ------------------------------------------------------------------
+
+
+def _ranges(
+    survey: xr.Dataset, bands: str | Iterable[str] | None, rng: int | np.random.Generator | None, n: int
+) -> pd.DataFrame:
+    """Return the range of each band in CRS units, and whether it is limited to half the extent."""
+    generator, n = check_rng(rng), check_int("n", n, 100)
+    grid = Grid.of(survey)
+    names = None if bands is None else check_names("bands", bands, list(map(str, survey.data_vars)))
+    found: dict[str, tuple[float, bool]] = {}
+    for name, band in survey.data_vars.items():
+        flat = set(band.dims) == {"y", "x"} and np.issubdtype(band.dtype, np.number)
+        if flat and (names is None or str(name) in names):
+            values = band.transpose("y", "x").to_numpy()
+            one = correlation_length(*variogram(values, grid.resolution, n, generator), max(grid.resolution))
+            if one is not None:
+                half = max(np.array(grid.shape) * grid.resolution) / 2
+                found[str(name)] = (float(min(one, half)), one > half)
+    table = pd.DataFrame.from_dict(found, orient="index", columns=["range", "limited"])
+    log.info("range of correlation: %s", ", ".join(f"{name} {one:g}" for name, one in table["range"].items()))
+    return table
+
+
+def _length(grid: Grid, value: float) -> str:
+    """Say a length, metres as such or in kilometres."""
+    if grid.unit == "metre":
+        return f"{value / 1000:.3g} km" if value >= 1000 else f"{value:.3g} m"
+    return f"{value:,.6g} {grid.unit}{'s' * (value != 1)}"

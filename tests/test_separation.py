@@ -1,0 +1,703 @@
+"""Separation: training and test share no ground by any method, and what is said of it is so."""
+
+import dataclasses
+import logging
+import re
+import time
+import warnings
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+from affine import Affine
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import geoprospect as gp
+from geoprospect import separation
+from geoprospect.errors import DataWarning, InputError, NameNotFoundError, SeparationError
+from geoprospect.separation import (
+    FEWEST,
+    audit,
+    correlation_range,
+    default_buffer,
+    fold_table,
+    region_of,
+    spatial_folds,
+)
+
+GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (60, 60))
+# Four clusters of two deposits: north-west, south-west, north-east, south-east.
+PLACES = [(9, 10), (12, 12), (48, 11), (50, 8), (10, 47), (12, 50), (49, 48), (52, 51)]
+METHODS = ["regions", "blocks", "clusters", "leave-one-cluster-out"]
+
+
+def windows_at(
+    ore: list[tuple[int, int, int]],
+    barren: list[tuple[int, int]],
+    places: list[tuple[int, int]],
+    size: int = 6,
+    grid: gp.Grid = GRID,
+    **more: Any,
+) -> gp.Windows:
+    """Windows by hand: (row, col, deposit) and (row, col)."""
+    corners = np.array([(row, col) for row, col, _ in ore] + barren)
+    return gp.Windows(
+        grid, corners[:, 0], corners[:, 1], [1] * len(ore) + [0] * len(barren),
+        [deposit for _, _, deposit in ore] + [-1] * len(barren), range(len(places)),
+        [(grid.x[col], grid.y[row]) for row, col in places], size=size, crop=size, **more,
+    )  # fmt: skip
+
+
+def laid_out(
+    seed: int = 3,
+    places: list[tuple[int, int]] = PLACES,
+    size: int = 6,
+    n_ore: int = 32,
+    n_barren: int = 60,
+    zooms: tuple[int, ...] = (1,),
+    draws: int = 1,
+    grid: gp.Grid = GRID,
+) -> gp.Windows:
+    """Ore windows that hold their deposit and barren ones anywhere, of any zoom and draw."""
+    draw = np.random.default_rng(seed)
+    zoom = draw.choice(zooms, n_ore + n_barren)
+    deposits = np.concatenate([np.arange(n_ore) % len(places), np.full(n_barren, -1)])
+    last = np.array(grid.shape) - (size * zoom)[:, None]  # (N, 2)
+    corners = draw.integers(0, last + 1)
+    held = np.array(places)[deposits[:n_ore]]
+    corners[:n_ore] = np.clip(held - draw.integers(0, (size * zoom[:n_ore])[:, None], (n_ore, 2)), 0, last[:n_ore])
+    number = np.concatenate([np.full(n_ore, -1), draw.integers(0, draws, n_barren) if draws > 1 else [-1] * n_barren])
+    return gp.Windows(
+        grid, *corners.T, deposits >= 0, deposits, range(len(places)),
+        [(grid.x[col], grid.y[row]) for row, col in places], size=size, crop=size, zooms=zoom, draw=number,
+    )  # fmt: skip
+
+
+def boxes(windows: gp.Windows, context: int = 0) -> NDArray[np.object_]:
+    """The ground of windows and context as polygons, reckoned anew."""
+    (dy, dx), around = windows.grid.resolution, context * windows.zooms
+    left, bottom, right, top = windows.bounds.T
+    return np.asarray(
+        shapely.box(left - around * dx, bottom - around * dy, right + around * dx, top + around * dy), dtype=object
+    )
+
+
+def quietly(windows: gp.Windows, *args: Any, **settings: Any) -> list[Any]:
+    """Return the split; where there is none, the example is no example."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        try:
+            return spatial_folds(windows, *args, **settings)
+        except SeparationError:
+            reject()
+
+
+WINDOWS = laid_out()
+
+
+# -- no ground is shared -----------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10_000), n_deposits=st.integers(2, 14), folds=st.integers(2, 6), size=st.integers(1, 8),
+    buffer=st.sampled_from([0.0, 0.1, 100.0, 250.0]), method=st.sampled_from(METHODS), context=st.integers(0, 3),
+    zooms=st.sampled_from([(1,), (1, 2), (1, 3)]), draws=st.sampled_from([1, 3]), dy=st.sampled_from([100.0, 70.3]),
+)  # fmt: skip
+def test_no_training_ground_is_test_ground(
+    seed: int, n_deposits: int, folds: int, size: int, buffer: float, method: str, context: int,
+    zooms: tuple[int, ...], draws: int, dy: float,
+) -> None:  # fmt: skip
+    grid = gp.Grid(GRID.crs, Affine(100, 0, 500_000, 0, -dy, 2_400_000), (60, 60))
+    places = [(int(r), int(c)) for r, c in np.random.default_rng(seed).integers(0, 60, (n_deposits, 2))]
+    windows = laid_out(seed, places, size, 2 * n_deposits, 60, zooms, draws, grid)
+    split = quietly(windows, folds, buffer, method=method, context=context)
+    shapes = boxes(windows, context)
+    assert len(split) >= 2
+    for fit, test in split:
+        tree = shapely.STRtree(shapes[test])
+        near = tree.query_nearest(shapes[fit], return_distance=True, all_matches=False)[1]
+        assert (near >= buffer - 1e-6).all()
+        pairs = tree.query(shapes[fit], predicate="intersects")
+        shared = shapely.area(shapely.intersection(shapes[fit][pairs[0]], shapes[test][pairs[1]]))
+        assert (shared <= 1e-3).all()  # of cells of 7,000 m²: edges in floating point
+        assert (audit(windows[fit], windows[test], context) == 0).all()
+        assert set(windows.labels[fit]) == set(windows.labels[test]) == {0, 1}
+        # Nothing is given away: what is neither trained on nor tested comes too near.
+        rest = np.setdiff1d(np.arange(len(windows)), np.concatenate([fit, test]))
+        if rest.size:
+            distance = tree.query_nearest(shapes[rest], return_distance=True, all_matches=False)[1]
+            assert (distance <= buffer + 1e-6).all()
+            if not buffer:
+                assert (audit(windows[test], windows[rest], context) > 0).all()
+    tested = np.concatenate([test for _, test in split])
+    assert len(np.unique(tested)) == len(tested)
+    fold_of = {int(window): number for number, (_, test) in enumerate(split) for window in test}
+    for deposit in range(n_deposits):
+        mine = np.flatnonzero(windows.deposits == deposit)
+        assert len({fold_of.get(int(window)) for window in mine}) == 1  # together, in one test or in none
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10_000), folds=st.integers(2, 6), method=st.sampled_from(METHODS),
+    zooms=st.sampled_from([(1,), (1, 2)]), buffer=st.sampled_from([0.0, 300.0]),
+)  # fmt: skip
+def test_places_have_the_folds_of_the_windows_there(
+    seed: int, folds: int, method: str, zooms: tuple[int, ...], buffer: float
+) -> None:
+    places = [(int(r), int(c)) for r, c in np.random.default_rng(seed).integers(0, 60, (9, 2))]
+    windows = laid_out(seed, places, 4, 27, 40, zooms)
+    split = quietly(windows, folds, buffer, method=method)
+    expected = np.full(len(windows), -1)
+    for number, (_, test) in enumerate(split):
+        expected[test] = number
+    where = region_of(windows, folds, buffer, method=method)
+    ore = windows.labels == 1
+    np.testing.assert_array_equal(where(windows.deposit_points[windows.deposits[ore]]), expected[ore])
+    np.testing.assert_array_equal(where(windows.centres[~ore]), expected[~ore])
+    everywhere = where(np.column_stack([a.ravel() for a in np.meshgrid(GRID.x, GRID.y)]))
+    assert set(everywhere) - {-1} == set(range(len(split)))
+    if (expected >= 0).all():
+        assert (everywhere >= 0).all()
+    assert where(np.array([[0.0, 0.0], [np.nan, 1.0]])).tolist() == [-1, -1]
+    assert where(np.empty((0, 2))).tolist() == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_windows_are_split_the_same_whatever_the_order_of_the_deposits(method: str) -> None:
+    order = np.random.default_rng(1).permutation(len(PLACES))
+    back = np.argsort(order)
+    moved = dataclasses.replace(
+        WINDOWS,
+        deposits=np.where(WINDOWS.deposits < 0, -1, back[WINDOWS.deposits]),
+        deposit_points=WINDOWS.deposit_points[order],
+    )
+    one, other = (spatial_folds(windows, 4, method=method) for windows in (WINDOWS, moved))
+    for (fit, test), (fit_moved, test_moved) in zip(one, other, strict=True):
+        assert fit.tolist() == fit_moved.tolist()
+        assert test.tolist() == test_moved.tolist()
+
+
+# -- which go together -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["regions", "clusters", "leave-one-cluster-out"])
+def test_clusters_of_deposits_are_the_tests(method: str) -> None:
+    split = spatial_folds(WINDOWS, folds=4, method=method)
+    tested = [sorted(set(WINDOWS.deposits[test].tolist()) - {-1}) for _, test in split]
+    assert sorted(tested) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in split])), np.arange(len(WINDOWS)))
+    if method != "clusters":  # numbered from west to east
+        assert sorted(tested[:2]) == [[0, 1], [2, 3]]
+
+
+def test_clusters_are_shared_out_by_their_deposits() -> None:
+    """Clusters of four, two, one and one deposits in two folds: four on either side."""
+    places = [(5, 5), (6, 7), (8, 5), (9, 9), (5, 50), (8, 52), (50, 5), (50, 52)]
+    windows = laid_out(0, places, n_ore=40)
+    tested = [set(windows.deposits[test].tolist()) - {-1} for _, test in spatial_folds(windows, 2, method="clusters")]
+    assert tested == [{0, 1, 2, 3}, {4, 5, 6, 7}]
+
+
+@pytest.mark.parametrize(("buffer", "context", "zooms", "n"), [
+    (0.0, 0, (1,), 2), (99.0, 0, (1,), 2), (100.0, 0, (1,), 1), (0.0, 1, (1,), 1), (0.0, 0, (2,), 1),
+])  # fmt: skip
+def test_a_cluster_is_linked_by_footprints_and_the_buffer(
+    buffer: float, context: int, zooms: tuple[int, ...], n: int
+) -> None:
+    places = [(30, 20), (30, 27)]  # 700 m apart; windows of 600 m
+    windows = laid_out(0, places, 6, 40, 40, zooms)
+    rule = separation._Rule(5, buffer, "clusters", None, context)
+    assert len(np.unique(separation._cluster(windows, rule))) == n
+
+
+def test_leave_one_cluster_out_tests_every_cluster_whatever_the_number_of_folds() -> None:
+    assert len(spatial_folds(WINDOWS, 2, method="leave-one-cluster-out")) == 4
+
+
+def test_blocks_are_squares_from_the_north_west_corner_with_even_folds() -> None:
+    split = spatial_folds(WINDOWS, 4, method="blocks", block=1500.0)
+    middle = np.where(WINDOWS.labels[:, None] == 1, WINDOWS.deposit_points[WINDOWS.deposits], WINDOWS.centres)
+    square = np.floor((middle - (500_000, 2_400_000)) * (1, -1) / 1500)
+    fold = np.full(len(WINDOWS), -1)
+    for number, (_, test) in enumerate(split):
+        fold[test] = number
+    assert (fold >= 0).all()
+    for one in np.unique(square, axis=0):
+        assert len(set(fold[(square == one).all(axis=1)])) == 1
+    assert len(np.unique(square, axis=0)) > 8
+    table = fold_table(WINDOWS, split)
+    assert np.ptp(table.test_deposits) <= 1
+    assert np.ptp(table.test_barren) <= 6  # the fullest of 16 blocks
+
+
+def test_blocks_without_windows_go_with_the_nearest_that_has_some() -> None:
+    windows = windows_at([(2, 2, 0), (2, 52, 1)], [(8, 2), (8, 52)], [(4, 4), (4, 54)], size=4)
+    with pytest.warns(DataWarning, match="fewer than 10"):
+        where = region_of_and_split(windows)
+    lower = np.array([(GRID.x[3], GRID.y[58]), (GRID.x[58], GRID.y[58])])
+    assert where(lower).tolist() == where(windows.centres[:2]).tolist() == [0, 1]
+
+
+def region_of_and_split(windows: gp.Windows) -> Any:
+    spatial_folds(windows, 2, method="blocks", block=1000.0)
+    return region_of(windows, 2, method="blocks", block=1000.0)
+
+
+@pytest.mark.parametrize(("size", "folds", "side"), [(6, 5, 6000 / 10**0.5), (2, 5, 800.0), (12, 5, 2400.0)])
+def test_a_block_is_four_footprints_or_what_two_blocks_a_fold_allow(size: int, folds: int, side: float) -> None:
+    rule = separation._Rule(folds, 0.0, "blocks", None, 0)
+    assert separation._block_side(laid_out(size=size), rule) == pytest.approx(side)
+
+
+def test_an_ore_window_goes_with_its_deposit_though_one_of_another_region_is_nearer_to_its_middle() -> None:
+    """A chain of deposits that is cut in two; windows to both sides of each reach over to the next."""
+    places = [(30, col) for col in range(7, 53, 5)] + [(8, 52)]
+    ore = [(row - 3, col - shift, i) for i, (row, col) in enumerate(places) for shift in (0, 5)]
+    windows = windows_at(ore, [(50, 4), (50, 14), (50, 44), (50, 54)], places)
+    with pytest.warns(DataWarning, match="fewer than 10"):
+        split = spatial_folds(windows, folds=2)
+    tested = [set(windows.deposits[test].tolist()) - {-1} for _, test in split]
+    assert all(len(deposits) > 2 for deposits in tested)
+    assert tested[0] | tested[1] == set(range(len(places)))
+    assert not tested[0] & tested[1]
+
+
+def test_windows_that_share_an_edge_are_apart_and_a_buffer_or_context_parts_them() -> None:
+    places = [(5, 5), (5, 45)]
+    windows = windows_at(
+        [(3, 3, 0), (3, 43, 1), (4, 4, 0), (4, 42, 1)], [(20, 19), (20, 25), (20, 31), (40, 5)], places
+    )
+    # Three barren windows in a row touch; the one in the middle goes with the eastern deposit.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        assert [len(fit) + len(test) for fit, test in spatial_folds(windows, 2)] == [8, 8]
+        assert [len(fit) + len(test) for fit, test in spatial_folds(windows, 2, buffer=1.0)] == [7, 7]
+        assert [len(fit) + len(test) for fit, test in spatial_folds(windows, 2, context=1)] == [7, 7]
+        table = fold_table(windows, spatial_folds(windows, 2, buffer=1.0))
+    assert table.dropped.tolist() == [1, 1]
+    assert table.loc[1].to_dict() == {
+        "train_ore": 2, "train_barren": 1, "test_ore": 2, "test_barren": 2, "dropped": 1, "test_deposits": 1,
+    }  # fmt: skip
+
+
+def test_there_are_no_more_folds_than_clusters_of_deposits(caplog: pytest.LogCaptureFixture) -> None:
+    windows = laid_out(0, [(9, 10), (12, 12), (11, 9), (49, 48), (52, 51), (50, 50)])
+    with caplog.at_level(logging.INFO, logger="geoprospect"):
+        assert len(spatial_folds(windows, folds=5)) == 2
+    assert "2 folds instead of 5" in caplog.text
+
+
+# -- what is left to train on ------------------------------------------------------------------
+
+
+def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
+    places = [(5, 5), (5, 50), (50, 5)]
+    ore = [(3 + i % 3, 1 + i % 4, 0) for i in range(10)] + [(3 + i % 3, 46 + i % 4, 1) for i in range(10)]
+    ore += [(48, 1 + i % 4, 2) for i in range(10)]
+    barren = [(14 + i % 3, 4) for i in range(10)] + [(14 + i % 3, 50) for i in range(10)]  # none near the third
+    windows = windows_at(ore, barren, places)
+    with pytest.warns(DataWarning, match="1 of 3 regions are left out: in 1 there is no barren window to test"):
+        split = spatial_folds(windows, folds=3)
+    assert [set(windows.deposits[test].tolist()) for _, test in split] == [{-1, 0}, {-1, 1}]
+    assert all(2 in windows.deposits[fit] for fit, _ in split)  # it still trains
+    south, north = windows.deposit_points[[2]], windows.deposit_points[[0]]
+    assert region_of(windows, 3)(np.concatenate([south, north])).tolist() == [-1, 0]
+
+
+def test_folds_with_little_to_train_on_are_counted_in_a_warning() -> None:
+    windows = laid_out(n_ore=FEWEST, n_barren=60)
+    with pytest.warns(DataWarning, match=r"in 4 of 4 fewer than 10 windows of a class .* \d ore and \d+ barren"):
+        assert len(spatial_folds(windows, 4)) == 4
+
+
+def test_of_several_draws_the_poorest_must_have_barren_windows_to_train_on() -> None:
+    draw = np.where(WINDOWS.labels == 1, -1, 0)
+    draw[-1] = 1  # draw 1 has one window, in the last test
+    windows = dataclasses.replace(WINDOWS, draw=draw)
+    number = next(i for i, (_, test) in enumerate(spatial_folds(WINDOWS, 4)) if len(WINDOWS) - 1 in test)
+    with pytest.warns(DataWarning) as caught:
+        split = spatial_folds(windows, 4)
+    assert len(split) == 3
+    assert not any(len(WINDOWS) - 1 in test for _, test in split), number
+    assert "in 1 there is no barren window to train on" in str(caught[0].message)
+    assert "in 3 of 3 fewer than 10" in str(caught[1].message)
+
+
+# -- what would work ---------------------------------------------------------------------------
+
+
+def cures(message: str) -> list[str]:
+    return message.split("what would work: ")[1].split("; or ")
+
+
+def test_blocks_too_narrow_for_their_windows_are_an_error_whose_cures_work() -> None:
+    windows = laid_out(1, [(int(r), int(c)) for r, c in np.random.default_rng(5).integers(0, 60, (20, 2))], 16, 80, 80)
+    asked: dict[str, Any] = {"method": "blocks", "block": 800.0}
+    with pytest.raises(SeparationError, match=r"windows up to 1\.6 km wide around 20 deposits") as caught:
+        spatial_folds(windows, 5, **asked)
+    message = str(caught.value)
+    assert re.search(r"[01] folds? can be made \(folds=5, buffer=0, method='blocks', block=800\)", message)
+    found = cures(message)
+    size, finer = re.match(
+        r"windows of (\d+) cells instead of 16, or cells of ([\d.]+) m instead of 100 m", found[0]
+    ).groups()
+    assert float(finer) == pytest.approx(100 * int(size) / 16, rel=0.01)
+    changes = {"windows of": (separation._shrunk(windows, int(size)), {})}
+    for name in ("folds", "block", "method"):
+        for one in found:
+            if one.startswith(f"{name}="):
+                value = one[len(name) + 1 :].split(" (")[0].strip("'")
+                changes[name] = (windows, {name: value if name == "method" else float(value)})
+    assert set(changes) == {"windows of", "folds", "block", "method"}
+    for name, (changed, more) in changes.items():
+        given: dict[str, Any] = {**asked, **more}
+        if name == "method":
+            del given["block"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)
+            table = fold_table(changed, spatial_folds(changed, **{"folds": 5, **given}))
+        good = table[(table.train_ore >= FEWEST) & (table.train_barren >= FEWEST)]
+        words = next(one for one in found if one.startswith(name))
+        assert len(good) >= 2
+        left = (
+            f"({len(good)} folds with {good.train_ore.min()} ore and {good.train_barren.min()} barren windows or more"
+        )
+        assert left in words
+
+
+def test_the_first_size_that_works_is_named_and_larger_ones_do_not() -> None:
+    windows = laid_out(size=26)
+    with pytest.raises(SeparationError) as caught:
+        spatial_folds(windows, 4)
+    size = int(re.match(r"windows of (\d+) cells", cures(str(caught.value))[0])[1])
+    larger = [int(share * 26) for share in separation._SIZES if int(share * 26) > size]
+    assert larger
+    rule = separation._Rule(4, 0.0, "regions", None, 0)
+    assert not any(separation._enough(separation._shrunk(windows, one), rule) for one in larger)
+    assert separation._enough(separation._shrunk(windows, size), rule)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cure"),
+    [({"buffer": 4000.0}, r"buffer=(2000|1000|0) \("), ({"context": 20}, r"context=0 \(")],
+    ids=["buffer", "context"],
+)
+def test_less_buffer_or_context_is_named_where_it_works(asked: dict[str, float], cure: str) -> None:
+    with pytest.raises(SeparationError) as caught:
+        spatial_folds(WINDOWS, 4, **asked)  # type: ignore[arg-type]
+    assert any(re.match(cure, one) for one in cures(str(caught.value)))
+
+
+def test_where_no_change_is_enough_two_are_named() -> None:
+    windows = laid_out(size=26)
+    with pytest.raises(SeparationError) as caught:
+        spatial_folds(windows, 4, 4500.0, context=20)
+    (cure,) = cures(str(caught.value))
+    size = int(re.match(r"buffer=0 and context=0 and windows of (\d+) cells instead of 26", cure)[1])  # type: ignore[index]
+    assert len(quietly(separation._shrunk(windows, size), 4)) >= 2
+    for more in ({"buffer": 4500.0}, {"context": 20}):
+        with pytest.raises(SeparationError):
+            spatial_folds(separation._shrunk(windows, size), 4, **more)  # type: ignore[arg-type]
+
+
+def test_the_same_is_raised_where_the_fold_of_a_place_is_asked() -> None:
+    with pytest.raises(SeparationError, match="what would work"):
+        region_of(WINDOWS, 4, 4000.0)
+
+
+@pytest.mark.parametrize(
+    ("windows", "why"),
+    [
+        (laid_out(places=[(30, 30)]), "all ore windows are of one place"),
+        (laid_out(places=[(30, 30), (30, 30)]), "all ore windows are of one place"),
+        (laid_out(n_barren=0), r"of 0 barren windows too few are left .* \(a larger n_barren\)"),
+        (laid_out(n_ore=2, places=PLACES[:2], size=30), r"of 2 ore windows too few are left .* \(a larger n_ore\)"),
+    ],
+    ids=["one deposit", "one place", "no barren", "two ore"],
+)
+def test_where_nothing_works_the_error_says_why(windows: gp.Windows, why: str) -> None:
+    with pytest.raises(SeparationError, match=rf"nothing that was tried works: {why}"):
+        spatial_folds(windows)
+
+
+def test_barren_windows_in_one_corner_are_named_as_the_reason() -> None:
+    ore = [(row - 2, col - 2, i) for i, (row, col) in enumerate(PLACES) for _ in range(4)]
+    windows = windows_at(ore, [(0 + i % 3, 1 + i % 3) for i in range(30)], PLACES)
+    with pytest.raises(SeparationError, match=r"even windows of 1 cell .*no barren window .*larger n_barren"):
+        spatial_folds(windows, 4)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 12), zooms=st.sampled_from([(1,), (1, 2), (2, 3)]))
+def test_smaller_windows_lie_in_the_larger_and_hold_the_deposit(seed: int, size: int, zooms: tuple[int, ...]) -> None:
+    windows = laid_out(seed, size=12, zooms=zooms)
+    less = separation._shrunk(windows, size)
+    assert (less.size, less.crop) == (size, size)
+    for before, after, length in ((windows.rows, less.rows, 0), (windows.cols, less.cols, 1)):
+        assert (after >= before).all()
+        assert (after + less.widths <= before + windows.widths).all()
+        ore = windows.labels == 1
+        place = np.array(PLACES)[windows.deposits[ore], length]
+        assert ((after[ore] <= place) & (place < (after + less.widths)[ore])).all()
+        off = (2 * after + less.widths) - (2 * before + windows.widths)
+        assert (np.abs(off[~ore]) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"folds": 1}, "folds="), ({"folds": 2.5}, "folds="), ({"buffer": -1}, "buffer="),
+        ({"buffer": np.nan}, "buffer="),
+        ({"method": "random"}, "method='random'"), ({"method": "block"}, "did you mean 'blocks'"),
+        ({"block": 0, "method": "blocks"}, "block=0"), ({"block": 800.0}, "block=800.0: is for method='blocks'"),
+        ({"context": -1}, "context=-1"), ({"context": 0.5}, "context=0.5"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_by_name(changed: dict[str, Any], name: str) -> None:
+    for split in (spatial_folds, region_of):
+        with pytest.raises(InputError, match=re.escape(name)):
+            split(WINDOWS, **changed)
+
+
+def test_windows_without_ore_cannot_be_split() -> None:
+    for split in (spatial_folds, region_of):
+        with pytest.raises(InputError, match="hold no ore"):
+            split(WINDOWS[WINDOWS.labels == 0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_thousands_of_windows_take_a_moment(method: str) -> None:
+    grid = gp.Grid(GRID.crs, GRID.transform, (600, 600))
+    places = [(int(r), int(c)) for r, c in np.random.default_rng(0).integers(0, 600, (40, 2))]
+    windows = laid_out(0, places, 20, 2000, 8000, grid=grid)
+    start = time.process_time()
+    quietly(windows, method=method)
+    assert time.process_time() - start < 5
+
+
+# -- audit -------------------------------------------------------------------------------------
+
+
+def masks(windows: gp.Windows, context: int) -> list[NDArray[np.bool_]]:
+    """The cells of the grid under each window."""
+    result = []
+    for row, col, width, zoom in zip(windows.rows, windows.cols, windows.widths, windows.zooms, strict=True):
+        one, around = np.zeros(windows.grid.shape, dtype=bool), context * zoom
+        one[max(0, row - around) : row + width + around, max(0, col - around) : col + width + around] = True
+        result.append(one)
+    return result
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10_000), size=st.integers(1, 9), context=st.integers(0, 4),
+    zooms=st.sampled_from([(1,), (1, 2), (3,)]), n=st.integers(0, 92),
+)  # fmt: skip
+def test_the_audit_is_that_of_masks(seed: int, size: int, context: int, zooms: tuple[int, ...], n: int) -> None:
+    windows = laid_out(seed, size=size, zooms=zooms)[np.random.default_rng(seed).permutation(92)]
+    train, test = windows[:n], windows[n:]
+    seen = np.any([np.zeros(GRID.shape, dtype=bool), *masks(train, context)], axis=0)
+    expected = [seen[one].mean() for one in masks(test, context)]
+    np.testing.assert_allclose(audit(train, test, context), np.array(expected), rtol=0, atol=1e-12)
+
+
+def test_an_audit_by_hand() -> None:
+    windows = windows_at([(10, 10, 0)], [(10, 13), (13, 10), (16, 16), (10, 10)], [(12, 12)])
+    assert audit(windows[:1], windows).tolist() == [1, 0.5, 0.5, 0, 1]
+    assert audit(windows[[0, 0]], windows[[3]]).tolist() == [0]  # they meet in a corner
+    assert audit(windows[[0]], windows[[3]], context=1).tolist() == [4 / 64]
+    assert audit(windows[1:3], windows[:1]).tolist() == [0.75]  # twice covered is covered once
+    assert audit(windows[:0], windows).tolist() == [0] * 5
+    assert audit(windows, windows[:0]).tolist() == []
+    assert audit(windows[:0], windows[:0]).tolist() == []
+
+
+def test_a_random_split_does_not_pass_the_audit() -> None:
+    order = np.random.default_rng(0).permutation(len(WINDOWS))
+    assert audit(WINDOWS[order[:70]], WINDOWS[order[70:]]).mean() > 0.3
+
+
+def test_an_audit_over_two_grids_is_refused() -> None:
+    other = gp.Grid(GRID.crs, Affine(50, 0, 500_000, 0, -50, 2_400_000), (60, 60))
+    with pytest.raises(InputError, match="train, test: stand on two grids"):
+        audit(WINDOWS, laid_out(grid=other))
+    with pytest.raises(InputError, match="context=-1"):
+        audit(WINDOWS, WINDOWS, -1)
+
+
+# -- the range of correlation ------------------------------------------------------------------
+
+
+def field(length: float, seed: int, shape: tuple[int, int] = (128, 128)) -> NDArray[np.float64]:
+    """A field whose correlation falls to 0.05 at `length` cells, exponentially; by its spectrum."""
+    draws = np.random.default_rng(seed)
+    down, across = (np.minimum(np.arange(2 * n), 2 * n - np.arange(2 * n)) for n in shape)
+    spectrum = np.fft.fft2(0.05 ** (np.hypot(down[:, None], across) / length)).real.clip(0)
+    noise = draws.normal(size=spectrum.shape) + 1j * draws.normal(size=spectrum.shape)
+    whole = np.fft.fft2(np.sqrt(spectrum / spectrum.size) * noise).real
+    return np.asarray(whole[: shape[0], : shape[1]], dtype=np.float64)
+
+
+def survey_of(bands: dict[str, NDArray[Any]], dy: float = 100.0) -> xr.Dataset:
+    shape = next(iter(bands.values())).shape
+    grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -dy, 2_400_000), shape)
+    return grid.dataset(bands)
+
+
+@pytest.mark.parametrize("length", [5, 12, 25])
+def test_the_range_of_a_simulated_field_is_found_within_a_quarter(length: int) -> None:
+    bands = {f"b{seed}": np.exp(field(length, seed)).astype(np.float32) for seed in range(5)}  # skewed
+    assert correlation_range(survey_of(bands), rng=0) == pytest.approx(100 * length, rel=0.25)
+
+
+def test_noise_has_the_range_of_a_cell() -> None:
+    bands = {f"b{seed}": np.random.default_rng(seed).normal(size=(80, 80)) for seed in range(5)}
+    for name in bands:
+        assert correlation_range(survey_of(bands), name, rng=0) == 100
+
+
+def test_a_trend_is_limited_to_half_the_extent_and_flagged() -> None:
+    rows, cols = np.mgrid[:40, :80].astype(float)
+    survey = survey_of({"Cu": cols + rows, "Au": field(5, 0, (40, 80))})
+    with pytest.warns(DataWarning, match=r"1 of 1 bands vary up to the edge .*\(Cu\)"):
+        assert correlation_range(survey, ["Cu"], rng=0) == 4000
+    with pytest.warns(DataWarning, match="1 of 2 bands"):
+        assert 400 < correlation_range(survey, rng=0) < 4000
+    assert correlation_range(survey, "Au", rng=0) < 1000  # and nothing is said
+
+
+def test_it_is_the_median_over_the_bands_in_units_of_the_crs() -> None:
+    bands = {"a": field(5, 0), "b": field(12, 1), "c": np.exp(3 * field(25, 2))}
+    one = [correlation_range(survey_of({name: bands[name]}), rng=0) for name in bands]
+    assert one[0] < one[1] < one[2]
+    assert one[0] < correlation_range(survey_of(bands), rng=0) < one[2]
+    stretched = np.repeat(bands["b"], 2, axis=0)  # the same ground in cells half as high
+    assert correlation_range(survey_of({"b": stretched}, dy=50.0), rng=0) == pytest.approx(one[1], rel=0.15)
+
+
+def test_only_the_order_of_the_values_counts() -> None:
+    band = field(12, 0)
+    plain, bent = (correlation_range(survey_of({"a": one}), rng=0) for one in (band, np.exp(5 * band)))
+    assert plain == bent
+
+
+def test_cells_without_data_are_not_looked_at() -> None:
+    band = field(12, 0)
+    whole = correlation_range(survey_of({"a": band}), rng=0)
+    holed = np.where(np.random.default_rng(0).random(band.shape) < 0.5, np.nan, band)
+    holed[:, :30] = np.nan
+    assert correlation_range(survey_of({"a": holed}), rng=0) == pytest.approx(whole, rel=0.3)
+    lazy = survey_of({"a": holed}).chunk({"y": 50, "x": 50})
+    assert correlation_range(lazy, rng=0) == correlation_range(survey_of({"a": holed}), rng=0)
+
+
+def test_the_same_seed_gives_the_same_range() -> None:
+    survey = survey_of({"a": field(12, 0)})
+    assert correlation_range(survey, rng=7) == correlation_range(survey, rng=np.random.default_rng(7))
+    assert correlation_range(survey, rng=7) != correlation_range(survey, rng=8)
+
+
+def test_a_survey_without_variation_has_no_range() -> None:
+    empty, one = np.full((20, 20), np.nan), np.ones((20, 20))
+    survey = survey_of({"empty": empty, "one": one, "mask": one > 0})
+    with pytest.raises(InputError, match="has no band of numbers"):
+        correlation_range(survey, rng=0)
+    assert default_buffer(WINDOWS, survey)[0] == 0
+    with pytest.raises(NameNotFoundError, match="no band 'two'"):
+        correlation_range(survey, "two")
+    with pytest.raises(InputError, match="n=10: needs a whole number of at least 100"):
+        correlation_range(survey, n=10)
+
+
+# -- the default buffer ------------------------------------------------------------------------
+
+
+def cut_from(length: int, size: int = 3) -> tuple[gp.Windows, xr.Dataset]:
+    places = [(r, c) for r in (15, 60, 105) for c in (15, 60, 105)]
+    survey = survey_of({f"b{seed}": field(length, seed) for seed in range(3)})
+    return laid_out(0, places, size, 54, 90, grid=gp.Grid.of(survey)), survey
+
+
+def worst_share(windows: gp.Windows, folds: int, buffer: float, method: str) -> float:
+    """Least share of the training windows of a class that the buffer leaves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        free = fold_table(windows, spatial_folds(windows, folds, method=method))
+        try:
+            table = fold_table(windows, spatial_folds(windows, folds, buffer, method=method))
+        except SeparationError:
+            return 0.0
+    if len(table) < len(free):
+        return 0.0
+    assert table[["test_ore", "test_barren"]].equals(free[["test_ore", "test_barren"]])
+    return float((table[["train_ore", "train_barren"]] / free[["train_ore", "train_barren"]]).min().min())
+
+
+@pytest.mark.parametrize("method", ["regions", "leave-one-cluster-out"])
+def test_the_range_is_the_buffer_where_it_leaves_enough(method: str) -> None:
+    windows, survey = cut_from(8)
+    span = correlation_range(survey, rng=0)
+    buffer, sentence = default_buffer(windows, survey, 5, method)
+    assert buffer == span
+    assert re.fullmatch(
+        r"buffer of \d+ m: the correlation range of \d+ m, which leaves \d+ of \d+ (ore|barren) windows to train on",
+        sentence,
+    )
+    left, before = map(int, re.search(r"(\d+) of (\d+)", sentence).groups())  # type: ignore[union-attr]
+    assert left / before == pytest.approx(worst_share(windows, 5, buffer, method))
+    assert left / before >= 0.5
+
+
+def test_a_range_that_takes_too_much_is_halved_until_it_does_not() -> None:
+    windows, survey = cut_from(70)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        span = correlation_range(survey, rng=0)
+    buffer, sentence = default_buffer(windows, survey)
+    assert span / buffer in (2, 4)
+    assert worst_share(windows, 5, buffer, "regions") >= 0.5
+    assert re.match(
+        rf"buffer of [\d.]+ k?m: the correlation range of {span / 1000:.3g} km.* would leave "
+        r"(fewer than two folds|\d+ of \d+ (ore|barren) windows to train on)$",
+        sentence,
+    )
+    assert worst_share(windows, 5, 2 * buffer, "regions") < 0.5
+
+
+@pytest.mark.parametrize("length", [16, 24, 32, 40, 48, 56])
+def test_the_largest_share_that_leaves_half_of_each_class_is_taken(length: int) -> None:
+    windows, survey = cut_from(length)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        span = correlation_range(survey, rng=0)
+    shares = [1.0, 0.5, 0.25, 0.0]
+    expected = next(share for share in shares if worst_share(windows, 5, share * span, "regions") >= 0.5)
+    assert default_buffer(windows, survey)[0] == expected * span
+
+
+def test_where_none_leaves_enough_there_is_no_buffer_and_a_trend_is_said() -> None:
+    windows = laid_out(size=12)
+    rows, _ = np.mgrid[:60, :60].astype(float)
+    buffer, sentence = default_buffer(windows, survey_of({"a": rows}), 4)
+    assert buffer == 0
+    assert sentence.startswith("no buffer: the correlation range of 3 km (half the extent: the bands vary up to")
+    with pytest.raises(InputError, match="method='none'"):
+        default_buffer(windows, survey_of({"a": rows}), 4, "none")
+
+
+def test_a_survey_goes_from_its_range_to_folds_that_keep_it() -> None:
+    area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
+    survey = gp.interpolate(area.samples[["Cu", "Sn"]], area.grid)
+    windows = gp.sample_windows(survey, gpd.GeoDataFrame(area.deposits), 8, 7, 40, 60, rng=0)
+    buffer, sentence = default_buffer(windows, survey, 4)
+    assert 0 < buffer <= correlation_range(survey, rng=0)
+    assert "the correlation range of" in sentence
+    assert len(quietly(windows, 4, buffer)) >= 2

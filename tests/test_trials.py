@@ -1,0 +1,125 @@
+"""Cross-validation with other networks, and with deposits that cannot be known."""
+
+import warnings
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import geoprospect as gp
+from geoprospect import trials
+from geoprospect.errors import InputError
+
+CUT = {"size": 8, "crop": 7, "n_ore": 40, "n_barren": 60}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def area():
+    return gp.synthetic.make_survey(shape=(96, 96), signal=0, rng=0)
+
+
+@pytest.fixture(scope="module")
+def survey(area):
+    return gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+
+
+@pytest.fixture(scope="module")
+def table(area, survey):
+    windows = gp.sample_windows(survey, area.deposits, rng=0, **CUT)
+    return gp.compare_networks(
+        windows, survey, ["shufflenet_v2_x1_0", "resnet18"], folds=2, epochs=1, device="cpu", rng=0, buffer=0.0
+    )
+
+
+def test_networks_come_first_by_their_auc_and_the_baselines_once_each(table):
+    assert set(table.index[:2]) == {"shufflenet_v2_x1_0", "resnet18"}
+    assert table["auc"].iloc[0] >= table["auc"].iloc[1]
+    assert table.index[2:].tolist() == [
+        "best element", "logistic regression", "random forest", "gradient boosting", "weights of evidence",
+        "nearest deposit",
+    ]  # fmt: skip
+    assert table.index.is_unique
+
+
+def test_differences_are_to_the_first_row_and_weights_are_counted(table):
+    assert np.isnan(table["difference"].iloc[0])
+    np.testing.assert_allclose(table["difference"].iloc[1:], table["auc"].iloc[0] - table["auc"].iloc[1:], atol=1e-12)
+    assert table.loc["resnet18", "weights"] == pytest.approx(11.17, abs=0.01)
+    assert table["seconds"].notna().sum() == 2
+
+
+@pytest.mark.parametrize("networks", [["resnet18"], "resnet18", ["resnet18", "resnet18"], ["resnet18", "vgg"]], ids=str)
+def test_fewer_than_two_different_networks_are_refused(area, survey, networks):
+    windows = gp.sample_windows(survey, area.deposits, rng=0, **CUT)
+    with pytest.raises(InputError, match="two or more different ones"):
+        gp.compare_networks(windows, survey, networks)
+
+
+def test_a_shift_moves_the_pattern_as_one_and_wraps_it_around():
+    grid = gp.Grid.covering(gp.Samples([[0, 0], [10_000, 10_000]], [[1], [2]], ["Cu"], ["ppm"], "EPSG:32649"), shape=50)
+    points = np.array([[2000.0, 2000], [2500, 2000], [9000, 9500]])
+    (left, bottom, right, top), data = grid.bounds, np.ones(grid.shape, dtype=bool)
+    for seed in range(20):
+        moved = trials._shifted(points, grid, data, np.random.default_rng(seed))
+        assert grid.contains(moved.geometry.x, moved.geometry.y).all()
+        step = np.column_stack([moved.geometry.x, moved.geometry.y]) - points
+        around = np.mod(step, [right - left, top - bottom])
+        np.testing.assert_allclose(around, np.broadcast_to(around[0], around.shape), atol=1e-6)
+        assert np.abs(step).max() > 0.1 * (right - left)
+
+
+def test_a_shift_lands_on_ground_with_data_or_is_an_error():
+    grid = gp.Grid.covering(gp.Samples([[0, 0], [10_000, 10_000]], [[1], [2]], ["Cu"], ["ppm"], "EPSG:32649"), shape=50)
+    data = np.zeros(grid.shape, dtype=bool)
+    data[:, :25] = True
+    points = np.array([[6000.0, 2000], [6500, 2000]])
+    for seed in range(10):
+        moved = trials._shifted(points, grid, data, np.random.default_rng(seed))
+        assert data[grid.rowcol(moved.geometry.x.to_numpy(), moved.geometry.y.to_numpy())].all()
+    with pytest.raises(InputError, match="clip the survey"):
+        trials._shifted(points, grid, ~np.ones(grid.shape, dtype=bool), np.random.default_rng(0))
+
+
+def test_where_there_is_nothing_separate_ground_finds_nothing_and_the_papers_protocol_does(area, survey):
+    """Windows of the paper's layout; a network that is large enough to remember them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        control = gp.null_control(
+            survey, area.deposits, "shufflenet_v2_x1_0", n=3, rng=1, folds=3, epochs=14, device="cpu", buffer=0.0,
+            recipe="quick", windows={"size": 8, "crop": 7, "n_ore": 150, "n_barren": 150},
+        )  # fmt: skip
+    assert len(control.table) == 3
+    assert abs(control.table["auc"].mean() - 0.5) < 0.15
+    assert control.table["paper_auc"].mean() > 0.7
+    assert control.coverage >= 2 / 3
+    assert not control.table["paper_covers"].any()
+    assert (control.table["overlap"] > 0.5).all()
+    assert "the bands cannot know" in repr(control)
+    assert control.to_frame() is not control.table
+
+
+def test_the_null_control_is_the_same_with_the_same_seed(area, survey):
+    one, two = (
+        gp.null_control(
+            survey, area.deposits, "shufflenet_v2_x1_0", n=1, rng=4, folds=2, epochs=1, device="cpu", buffer=0.0,
+            windows=CUT,
+        ).table
+        for _ in range(2)
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_deposits_off_the_grid_have_no_null(survey):
+    far = gpd.GeoDataFrame(geometry=gpd.points_from_xy([0.0], [0.0]), crs=survey.rio.crs)
+    with pytest.raises(InputError, match="are both CRS right"):
+        gp.null_control(survey, far)
