@@ -347,8 +347,10 @@ def test_what_a_killed_writer_left_is_cleared_away_when_it_is_old(
 
 def test_ctrl_c_in_a_process_ends_it_with_the_state_kept(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
+    # A shell that runs the tests in the background has them ignore the signal, and their children too.
     code = """
-import pathlib, sys
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 import test_checkpoints as t
 with t.tiny_networks():
@@ -362,8 +364,11 @@ with t.tiny_networks():
         while "loss=" not in said:  # the first epoch is done
             said += process.stderr.read(1)
         process.send_signal(signal.SIGINT)
-        said = process.stderr.read()
-        assert process.wait(60) != 0
+        try:
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+        assert process.returncode != 0
     assert "KeyboardInterrupt" in said
     kept = gp.ProspectivityModel.load(folder)
     assert len(kept.history) >= 1
@@ -530,6 +535,14 @@ def test_a_file_that_was_changed_is_not_gone_on_with(name: str, half: Path) -> N
     content[-2] ^= 1
     (half / name).write_bytes(content)
     with pytest.raises(CorruptFileError):
+        train(checkpoint=half)
+
+
+def test_a_plan_that_was_damaged_is_not_taken_for_other_arguments(half: Path) -> None:
+    file = half / "training.json"
+    damaged = file.read_text(encoding="utf-8").replace('"epochs": 3', '"epochs": 7')
+    file.write_text(damaged, encoding="utf-8")
+    with pytest.raises(CorruptFileError, match="SHA-256"):
         train(checkpoint=half)
 
 

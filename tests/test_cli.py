@@ -103,6 +103,8 @@ def test_ctrl_c_is_exit_code_130_and_leaves_no_part_of_a_file(tmp_path):
     command = [
         sys.executable,
         "-c",
+        # A shell that runs the tests in the background has them ignore the signal, and their children too.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from geoprospect.cli import main; main()",
         "demo",
         "--out",

@@ -29,7 +29,7 @@ def test_two_paths_are_enough(load, tmp_path):
     config = load(LEAST)
     assert config.samples.path == str(tmp_path / "samples.csv")
     assert config.deposits.path == str(tmp_path / "deposits.geojson")
-    assert config.training.epochs == 120
+    assert config.training.arguments()["network"] == "resnet50"
 
 
 def test_an_absolute_path_stays(load, tmp_path):

@@ -90,6 +90,7 @@ def test_a_shift_lands_on_ground_with_data_or_is_an_error():
         trials._shifted(points, grid, ~np.ones(grid.shape, dtype=bool), np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_separate_ground_finds_nothing_and_the_papers_protocol_does(area, survey):
     """Windows of the paper's layout; a network that is large enough to remember them."""
     with warnings.catch_warnings():

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
     from geoprospect.cutting import hold_back as hold_back
+    from geoprospect.cutting import least_like_ore as least_like_ore
     from geoprospect.cutting import sample_windows as sample_windows
     from geoprospect.explain import attribute as attribute
     from geoprospect.explain import element_importance as element_importance
@@ -107,7 +108,7 @@ _HOMES = {
     "checking": ["SampleCheck", "check_samples"],
     "compositions": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
-    "cutting": ["hold_back", "sample_windows"],
+    "cutting": ["hold_back", "least_like_ore", "sample_windows"],
     "explain": ["attribute", "element_importance"],
     "exports": ["write_cog", "write_geotiff", "write_zarr"],
     "geochemistry": ["convert_units", "standardize"],

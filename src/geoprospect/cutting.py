@@ -181,7 +181,7 @@ def sample_windows(
     >>> int(windows.labels.sum()), len(windows)
     (40, 90)
     >>> gp.sample_windows(survey, area.deposits, 8, 7, 80, 90, rng=0, zooms=(1, 2), draws=5)
-    Windows(80 ore, 450 barren in 5 draws; 8 cells (3.43 and 6.87 km) cropped to 7; 40 deposits)
+    Windows(80 ore, 450 barren in 5 draws; 8 cells (3.43 and 6.86 km) cropped to 7; 40 deposits)
     """
     size, crop, draws = check_int("size", size), check_int("crop", crop), check_int("draws", draws)
     scales = _check_zooms(zooms)

@@ -129,8 +129,8 @@ def run(config: Config, out: str | os.PathLike[str], *, device: str = "auto", pr
     Returns
     -------
     Run
-        And in `out`: ``survey.tif``, ``prospectivity.tif``, ``out_of_fold.tif`` (COG), ``ranking.csv``, ``targets.gpkg``,
-        ``scores.json``, ``model/``, ``figures/*.png``.
+        And in `out`: ``survey.tif``, ``prospectivity.tif``, ``out_of_fold.tif`` (COG), ``ranking.csv``,
+        ``targets.gpkg``, ``scores.json``, ``model/``, ``figures/*.png``.
 
     Raises
     ------
