@@ -4,6 +4,8 @@ Every one is also the builtin that a user would catch without knowing this
 library: ``except ValueError`` catches an `InputError`.
 """
 
+from typing import Any
+
 
 class GeoprospectError(Exception):
     """Whatever geoprospect raises on purpose."""
@@ -50,7 +52,12 @@ class DeviceError(GeoprospectError, RuntimeError):
 
 
 class DivergenceError(GeoprospectError, FloatingPointError):
-    """A training whose loss is no longer a finite number."""
+    """A training whose loss is no longer a finite number.
+
+    ``model`` is the `ProspectivityModel` of the last good epoch, or None.
+    """
+
+    model: Any = None
 
 
 class DataWarning(UserWarning):

@@ -319,7 +319,7 @@ class _Ensemble:
         where = f"in {str(self.keeper.path)!r}" if self.keeper is not None else "the .model of this error"
         left = f"the last good state, of epoch {self.good.epoch} of network {len(self.done) + 1}, is {where}"
         told = DivergenceError(f"{err}; {left if model is not None else 'there is no good state before'}")
-        told.model = model  # type: ignore[attr-defined]
+        told.model = model
         return told
 
 
