@@ -2,6 +2,8 @@
 
 import math
 import re
+import statistics
+import tracemalloc
 import warnings
 
 import geopandas as gpd
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
+from geoprospect import cutting
 from geoprospect.errors import CRSError, DataWarning, InputError
 
 CELL = 100.0
@@ -259,7 +262,622 @@ def test_a_setting_that_cannot_be_met_is_refused(settings_, message):
         drawn(**settings_)
 
 
-# -- the value ---------------------------------------------------------------------------------
+# -- rules of places ---------------------------------------------------------------------------
+
+
+def corners_of(point, width, slide, step, known, min_valid):
+    """Return every place from which a window may hold the point, by trying all and measuring."""
+    (row,), (col,) = GRID.rowcol(*np.reshape(point, (2, 1)))
+    found = set()
+    for r, c in places_of(point, width):
+        # Between the middle of the window and that of the deposit's cell; half a cell is as near as cells allow.
+        off = max(abs(row + 0.5 - r - width / 2), abs(col + 0.5 - c - width / 2))
+        near = off <= max(slide * width / 2, 0.5) + 1e-9
+        whole = known[r : r + width, c : c + width].mean() >= min_valid - 1e-12
+        if near and whole and r % step == 0 and c % step == 0:
+            found.add((r, c))
+    return found
+
+
+def barren_corners(points, width, buffer, step, known, min_valid):
+    """Return every place of a barren window, by trying all."""
+    across = 30 - width + 1
+    free = (divmod(int(place), across) for place in free_places(points, width, buffer))
+    return {
+        (r, c)
+        for r, c in free
+        if r % step == 0 and c % step == 0 and known[r : r + width, c : c + width].mean() >= min_valid - 1e-12
+    }
+
+
+@settings(max_examples=60)
+@given(
+    spots=st.lists(st.tuples(along, along), min_size=1, max_size=4),
+    size=st.integers(1, 7),
+    zooms=st.sampled_from([(1,), (2,), (1, 2), (3, 1)]),
+    slide=st.sampled_from([0.0, 0.3, 0.58, 1.0]),
+    step=st.integers(1, 4),
+    min_valid=st.sampled_from([0.0, 0.5, 0.9]),
+    buffer=st.sampled_from([0.0, 150.0]),
+    draws=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_every_window_keeps_every_rule(spots, size, zooms, slide, step, min_valid, buffer, draws, seed):
+    rng = np.random.default_rng(seed)
+    known, inside = rng.random(GRID.shape) < 0.9, np.zeros(GRID.shape, dtype=bool)
+    inside[:, : rng.integers(20, 31)] = True
+    mask = survey()["Cu"].copy(data=inside)
+    ground, known = survey(Cu=np.where(known, 1.0, np.nan)), known & inside
+    deposits = mines([(row * 24, col * 30) for row, col in spots])
+    points = shapely.get_coordinates(deposits.geometry.to_numpy())
+    ore_room = {z: [corners_of(p, size * z, slide, step, known, min_valid) for p in points] for z in zooms}
+    barren_room = {z: barren_corners(points, size * z, buffer, step, known, min_valid) for z in zooms}
+    n_ore, n_barren, n = len(spots) * len(zooms) + 1, 7, len(zooms)
+    parts = {z: (n_ore // n + (i < n_ore % n), n_barren // n + (i < n_barren % n)) for i, z in enumerate(zooms)}
+
+    def cut():
+        return sample(
+            ground, deposits, size, 1, n_ore, n_barren, buffer, seed,
+            min_valid=min_valid, slide=slide, step=step, zooms=zooms, mask=mask, draws=draws,
+        )  # fmt: skip
+
+    if any(sum(map(len, ore_room[z])) < parts[z][0] or len(barren_room[z]) < parts[z][1] for z in zooms):
+        with pytest.raises(InputError, match=r"places are left|different windows"):
+            cut()
+        return
+    windows = cut()
+    for z in zooms:
+        own = windows[windows.zooms == z]
+        assert int(own.labels.sum()) == parts[z][0]
+        for d, room in enumerate(ore_room[z]):
+            mine = own[own.deposits == d]
+            at = list(zip(mine.rows.tolist(), mine.cols.tolist(), strict=True))
+            assert len(set(at)) == len(at)
+            assert set(at) <= room
+        for k in range(draws):
+            mine = own[(own.labels == 0) & (own.draw == (k if draws > 1 else -1))]
+            at = list(zip(mine.rows.tolist(), mine.cols.tolist(), strict=True))
+            assert len(set(at)) == len(at) == parts[z][1]
+            assert set(at) <= barren_room[z]
+    # Over all zooms, no deposit has two windows less than another that has no room for more.
+    total = np.bincount(windows.deposits[windows.labels == 1], minlength=len(spots))
+    room = np.array([sum(len(ore_room[z][d]) for z in zooms) for d in range(len(spots))])
+    assert n > 1 or (total[total < total.max() - 1] == room[total < total.max() - 1]).all()
+
+
+def test_all_places_that_the_rules_allow_can_come_up():
+    deposits = mines([(10.5, 10.5), (17.5, 22.5)])
+    rules = {"slide": 0.7, "step": 2}
+    known = np.ones(GRID.shape, dtype=bool)
+    windows = gp.sample_windows(survey(), deposits, 8, 8, n_ore=18, n_barren=5, rng=0, **rules)
+    for d, point in enumerate(windows.deposit_points):
+        own = windows[windows.deposits == d]
+        at = set(zip(own.rows.tolist(), own.cols.tolist(), strict=True))
+        assert at == corners_of(point, 8, 0.7, 2, known, 1.0)
+        assert len(at) == 9
+    most = len(barren_corners(windows.deposit_points, 8, 0.0, 2, known, 1.0))
+    barren = gp.sample_windows(survey(), deposits, 8, 8, n_ore=18, n_barren=most, rng=0, **rules)
+    assert len(barren) == 18 + most
+    with pytest.raises(InputError, match=f"only {most} places are left"):
+        gp.sample_windows(survey(), deposits, 8, 8, n_ore=18, n_barren=most + 1, rng=0, **rules)
+
+
+@pytest.mark.parametrize(("size", "offsets"), [(7, {3}), (8, {3, 4}), (1, {0}), (2, {0, 1})])
+def test_with_no_slide_a_deposit_stands_in_the_cells_in_the_middle(size, offsets):
+    deposits, n = mines([(9.5, 8.5), (14.2, 19.1)]), len(offsets) ** 2
+    windows = gp.sample_windows(survey(), deposits, size, 1, n_ore=2 * n, n_barren=5, rng=0, slide=0.0)
+    ore = windows[windows.labels == 1]
+    row, col = GRID.rowcol(*ore.deposit_points[ore.deposits].T)
+    assert set((row - ore.rows).tolist()) == set((col - ore.cols).tolist()) == offsets
+
+
+# -- zooms -------------------------------------------------------------------------------------
+
+
+def test_zoom_never_tells_the_label():
+    windows = drawn(zooms=(1, 2, 3), size=4, crop=3, n_ore=30, n_barren=45, draws=2)
+    for label, draw, n in ((1, -1, 10), (0, 0, 15), (0, 1, 15)):
+        own = windows.zooms[(windows.labels == label) & (windows.draw == draw)]
+        assert np.bincount(own).tolist() == [0, n, n, n]
+
+
+def test_zooms_that_do_not_divide_the_windows_differ_by_one():
+    windows = drawn(zooms=(1, 2, 3), size=4, crop=3, n_ore=32, n_barren=47)
+    assert np.bincount(windows.zooms[windows.labels == 1]).tolist() == [0, 11, 11, 10]
+    assert np.bincount(windows.zooms[windows.labels == 0]).tolist() == [0, 16, 16, 15]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_zooms_are_shared_out_evenly_over_the_deposits(seed):
+    """Of 8 windows of three deposits each has 2 or 3, though of each zoom one deposit has one more than the others."""
+    windows = drawn(seed, zooms=(1, 2), size=4, crop=3, n_ore=8)
+    assert sorted(np.bincount(windows.deposits[windows.labels == 1])) == [2, 3, 3]
+    assert np.bincount(windows.zooms[windows.labels == 1]).tolist() == [0, 4, 4]
+    assert (np.diff(windows.deposits[:8]) >= 0).all(), "ore windows come by deposit"
+
+
+def test_one_zoom_may_be_given_as_a_number():
+    np.testing.assert_array_equal(drawn(zooms=2, size=4).rows, drawn(zooms=[2], size=4).rows)
+    assert set(drawn(zooms=2, size=4).zooms.tolist()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"zooms": ()}, r"zooms=\(\): needs one or more different whole numbers"),
+        ({"zooms": (1, 1)}, r"zooms=\(1, 1\): needs one or more different"),
+        ({"zooms": (1, 0)}, "zooms=0"),
+        ({"zooms": 1.5}, "zooms=1.5"),
+        ({"zooms": (1, 5)}, r"size=6, zooms=\(1, 5\): a window covers up to 30 cells .* take at most size=4"),
+        ({"zooms": 25}, "take smaller zooms"),
+        ({"size": 25}, "has only 24 x 30 cells; take at most size=24"),
+        ({"zooms": (1, 2), "n_ore": 1}, "n_ore=1: needs a whole number of at least 2"),
+        ({"slide": 1.1}, "slide=1.1"),
+        ({"step": 0}, "step=0"),
+        ({"draws": 0}, "draws=0"),
+        ({"barren": "similar"}, "barren='similar'.*did you mean 'dissimilar'"),
+        ({"dissimilar": 0.3}, "dissimilar=0.3: barren='random' draws from all places"),
+        ({"barren": "dissimilar", "dissimilar": 0}, "dissimilar=0"),
+        ({"recipe": "gao2021"}, "recipe='gao2021'.*did you mean 'gao2022'"),
+    ],
+)
+def test_a_rule_without_meaning_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        drawn(**change)
+
+
+# -- the paper's set ---------------------------------------------------------------------------
+
+WIDE = gp.Grid("EPSG:32649", Affine(CELL, 0, 500_000, 0, -CELL, 2_400_000), (640, 700))
+
+
+def paper(**change):
+    return gp.sample_windows(survey(WIDE), mines([(300.5, 300.5), (320.5, 330.5)]), rng=0, **change)
+
+
+def test_the_recipe_of_the_paper_gives_its_set():
+    windows = paper(recipe="gao2022")
+    assert np.bincount(windows.labels).tolist() == [225, 212]
+    assert (windows.size, windows.crop, windows.n_draws, set(windows.zooms.tolist())) == (256, 224, 1, {1})
+    np.testing.assert_array_equal(windows.cols, paper().cols)
+    free = paper(recipe="gao2022", buffer=500.0, slide=0.5, step=4, min_valid=0.9)
+    assert np.bincount(free.labels).tolist() == [225, 212]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": 128}, {"crop": 200}, {"n_ore": 211}, {"n_barren": 200}, {"zooms": (1, 2)}, {"barren": "dissimilar"},
+     {"draws": 2}],
+)  # fmt: skip
+def test_what_contradicts_the_recipe_is_named(change):
+    ((name, value),) = change.items()
+    with pytest.raises(InputError, match=re.escape(f"{name}={value!r}: recipe='gao2022' has {name}=")):
+        paper(recipe="gao2022", **change)
+
+
+def test_the_recipe_has_no_mask():
+    with pytest.raises(InputError, match="mask: recipe='gao2022' has mask=None"):
+        paper(recipe="gao2022", mask=survey(WIDE)["Cu"] > 0)
+
+
+# -- the mask ----------------------------------------------------------------------------------
+
+
+def test_cells_outside_the_mask_count_as_cells_without_data():
+    inside = np.zeros(GRID.shape, dtype=bool)
+    inside[:, :15] = True
+    mask = survey()["Cu"].copy(data=inside)
+    arguments = {"size": 6, "crop": 4, "n_ore": 10, "n_barren": 30, "rng": 0, "min_valid": 0.7}
+    deposits = mines([(3.5, 4.5), (12.2, 10.1)])
+    windows = gp.sample_windows(survey(), deposits, mask=mask, **arguments)
+    cut = gp.sample_windows(survey(Cu=np.where(inside, 1.0, np.nan)), deposits, **arguments)
+    np.testing.assert_array_equal(windows.cols, cut.cols)
+    shares = np.array([inside[r : r + 6, c : c + 6].mean() for r, c in zip(windows.rows, windows.cols, strict=True)])
+    assert shares.min() >= 0.7
+    assert shares.min() < 1
+    turned = gp.sample_windows(survey(), deposits, mask=mask.T, **arguments)
+    np.testing.assert_array_equal(turned.cols, windows.cols)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones(GRID.shape, dtype=bool), "mask: is ndarray; needs a DataArray of bool"),
+        (survey()["Cu"], r"mask: is a DataArray of float32 and dims \('y', 'x'\); needs a DataArray of bool"),
+        ((survey()["Cu"] > 0).isel(x=0), r"dims \('y',\); needs"),
+        ((survey()["Cu"] > 0).isel(x=slice(1, None)), "mask: lies on Grid.*, the survey on Grid"),
+        ((survey()["Cu"] > 0).drop_vars("spatial_ref"), "mask: .*carries no CRS"),
+        (survey()["Cu"] > 1, "only 0 different windows"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(mask, message):
+    with pytest.raises(InputError, match=message):
+        drawn(mask=mask)
+
+
+def test_a_lack_of_barren_ground_in_the_mask_is_said():
+    inside = np.zeros(GRID.shape, dtype=bool)
+    inside[:6, :10] = inside[10:16, 15:25] = inside[18:, 5:14] = True
+    with pytest.raises(InputError, match=r"min_valid=0\.9 of cells within the mask") as caught:
+        drawn(mask=survey()["Cu"].copy(data=inside), min_valid=0.9, n_ore=3, n_barren=30)
+    assert "n_barren=" in str(caught.value)
+
+
+# -- draws -------------------------------------------------------------------------------------
+
+
+def test_draws_share_their_ore_and_differ_in_their_barren_windows():
+    windows = drawn(draws=3)
+    assert windows.n_draws == 3
+    assert np.bincount(windows.draw + 1).tolist() == [21, 30, 30, 30]
+    assert (windows.draw[windows.labels == 1] == -1).all()
+    first, second, third = (
+        set(zip(own.rows[21:].tolist(), own.cols[21:].tolist(), strict=True)) for own in map(windows.of_draw, range(3))
+    )
+    assert len(first) == len(second) == len(third) == 30
+    assert len({frozenset(first), frozenset(second), frozenset(third)}) == 3
+    np.testing.assert_array_equal(windows.of_draw(0).rows, drawn().rows)
+
+
+def test_a_draw_may_take_all_the_ground_there_is():
+    windows = drawn(draws=2, n_barren=len(free_places(drawn().deposit_points, 6, 0.0)))
+    first, second = windows.of_draw(0), windows.of_draw(1)
+    np.testing.assert_array_equal(first.rows, second.rows)
+    np.testing.assert_array_equal(first.cols, second.cols)
+
+
+# -- barren windows least like ore -------------------------------------------------------------
+
+
+def slow_means(ground, windows):
+    """Return the mean of each band over each window, cell by cell."""
+    rows = []
+    for r, c, width in zip(windows.rows, windows.cols, windows.widths, strict=True):
+        cells = [band.to_numpy()[r : r + width, c : c + width].astype(np.float64) for band in ground.data_vars.values()]
+        rows.append([part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in cells])
+    return np.array(rows)
+
+
+def slow_unlikeness(ore, places):
+    """Return the Mahalanobis distance of each place from the nearest ore window, in normal scores, pair by pair."""
+    both = np.concatenate([ore, places])
+    scores = np.zeros(both.shape)
+    for band, column in enumerate(both.T):
+        known = np.flatnonzero(np.isfinite(column))
+        for at in known:
+            same = np.isclose(column[known], column[at], rtol=1e-12, atol=1e-9 * np.ptp(column[known]))
+            rank = (~same & (column[known] < column[at])).sum() + (same.sum() + 1) / 2
+            scores[at, band] = statistics.NormalDist().inv_cdf((rank - 0.5) / known.size)
+    own = scores[len(ore) :]
+    spread = 0.9 * np.mean([np.outer(one, one) for one in own], axis=0) + 0.1 * np.eye(both.shape[1])
+    inverse = np.linalg.inv(spread)
+    return np.array([min(math.sqrt((a - b) @ inverse @ (a - b)) for b in scores[: len(ore)]) for a in own])
+
+
+def rough(seed=0):
+    """Return bands with ties, holes and one that is the sum of two others."""
+    rng = np.random.default_rng(seed)
+    cu, au = rng.lognormal(3, 1, GRID.shape), rng.integers(0, 3, GRID.shape).astype(float)
+    cu[rng.random(GRID.shape) < 0.1] = np.nan
+    cu[:5, :5] = np.nan
+    au[20:, 20:] = np.inf
+    flat = np.full(GRID.shape, 7.0)
+    return survey(Cu=cu, Au=au, sum=cu + au, flat=flat)
+
+
+def test_band_means_agree_with_cells_taken_one_by_one():
+    windows = drawn(zooms=(1, 2), n_barren=40)
+    corner = gp.Windows(GRID, [0, 19], [0, 25], [0, 0], [-1, -1], (), [], 5, 5)  # where copper, and gold, have no data
+    for some in (windows, corner):
+        fast = cutting._means(rough(), GRID, some.rows, some.cols, some.widths)
+        np.testing.assert_allclose(fast, slow_means(rough(), some), rtol=1e-12)
+    assert np.isnan(fast).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unlikeness_agrees_with_pairs_taken_one_by_one(seed):
+    rng = np.random.default_rng(seed)
+    means = np.round(rng.lognormal(size=(40, 3)), 1)  # with ties
+    means = np.column_stack([means, means.sum(axis=1), np.ones(40)])
+    means[rng.random(means.shape) < 0.05] = np.nan
+    np.testing.assert_allclose(
+        cutting._unlikeness(means[:8], means[8:]), slow_unlikeness(means[:8], means[8:]), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_unlikeness_knows_no_units():
+    rng = np.random.default_rng(0)
+    ore, places = rng.lognormal(size=(8, 3)), rng.lognormal(size=(30, 3))
+    np.testing.assert_allclose(
+        cutting._unlikeness(ore, places), cutting._unlikeness(np.log(ore) * 5, np.log(places) * 5)
+    )
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+def test_dissimilar_windows_are_drawn_from_the_least_like_ore(share):
+    ground, deposits = rough(), mines([(3.5, 14.5), (12.2, 15.1), (20.0, 9.0)])
+    settings_ = {"size": 5, "crop": 4, "n_ore": 12, "n_barren": 60, "zooms": (1, 2), "draws": 2, "rng": 0}
+    windows = gp.sample_windows(
+        ground, deposits, barren="dissimilar", dissimilar=share, min_valid=0.0, **settings_
+    )  # fmt: skip
+    for zoom in (1, 2):
+        at = free_places(windows.deposit_points, 5 * zoom, 0.0)
+        rows, cols = np.divmod(at, 30 - 5 * zoom + 1)
+        places = gp.Windows(GRID, rows, cols, 0 * rows, 0 * rows - 1, (), [], 5, 4, np.full(len(at), zoom))
+        own = windows[windows.zooms == zoom]
+        distance = slow_unlikeness(slow_means(ground, own[own.labels == 1]), slow_means(ground, places))
+        least = np.sort(distance)[-math.ceil(share * len(at))]
+        of = dict(zip(zip(rows.tolist(), cols.tolist(), strict=True), distance, strict=True))
+        for draw in (0, 1):
+            barren = own[(own.labels == 0) & (own.draw == draw)]
+            assert len(barren) == 30
+            assert (
+                min(of[place] for place in zip(barren.rows.tolist(), barren.cols.tolist(), strict=True)) >= least - 1e-9
+            )
+
+
+def test_copper_at_both_ends_of_its_range_is_unlike_ore_in_the_middle():
+    east = np.broadcast_to(np.linspace(-1, 1, 30), GRID.shape).astype(np.float32)
+    ground = survey(Cu=east)
+    ore = mines([(3.5, 14.5), (12.2, 15.1), (20.0, 14.0)])
+    settings_ = {"size": 4, "crop": 3, "n_ore": 12, "n_barren": 40, "rng": 0}
+    unlike = gp.sample_windows(ground, ore, barren="dissimilar", dissimilar=0.3, **settings_)
+    random = gp.sample_windows(ground, ore, **settings_)
+    off = [np.abs(w.cols[w.labels == 0] + 2 - 15) for w in (unlike, random)]
+    assert off[0].min() > 7 > 5 > off[1].min()
+    sides = np.sign(unlike.cols[unlike.labels == 0] + 2 - 15)
+    assert set(sides.tolist()) == {-1, 1}
+
+
+def test_of_very_many_places_some_are_looked_at(monkeypatch):
+    monkeypatch.setattr(cutting, "_CANDIDATES", 50)
+    seen = []
+    monkeypatch.setattr(cutting, "_unlikeness", lambda ore, places: seen.append(len(places)) or places[:, 0])
+    settings_ = {"barren": "dissimilar", "dissimilar": 0.2, "rng": 0}
+    deposits = mines([(3.5, 14.5), (12.2, 15.1)])
+    gp.sample_windows(rough(), deposits, 5, 4, 6, 8, **settings_)
+    gp.sample_windows(rough(), deposits, 5, 4, 6, 30, **settings_)
+    assert seen == [50, 150], "as many as it takes to have the share"
+
+
+def test_too_small_a_share_is_said():
+    with pytest.raises(InputError, match=r"dissimilar=0.1.*dissimilar=0\.\d+ would do"):
+        drawn(barren="dissimilar", dissimilar=0.1, n_barren=100)
+
+
+def test_within_a_fold_the_least_like_ore_are_kept_of_each_zoom_and_draw():
+    ground = rough()
+    deposits, rules = mines([(3.5, 14.5), (12.2, 15.1), (20.0, 9.0)]), {"zooms": (1, 2), "draws": 2, "min_valid": 0.0}
+    windows = gp.sample_windows(ground, deposits, 5, 4, 12, 20, rng=0, **rules)
+    kept = gp.least_like_ore(windows, ground, share=0.31)
+    assert (np.diff(kept) > 0).all()
+    assert (windows.labels[kept] == 1).sum() == 12
+    for zoom in (1, 2):
+        own = np.flatnonzero(windows.zooms == zoom)
+        ore, barren = own[windows.labels[own] == 1], own[windows.labels[own] == 0]
+        distance = slow_unlikeness(slow_means(ground, windows[ore]), slow_means(ground, windows[barren]))
+        for draw in (0, 1):
+            mine = windows.draw[barren] == draw
+            farthest = barren[mine][np.argsort(-distance[mine], kind="stable")[:4]]  # 0.31 of 10, rounded up
+            assert set(farthest) == set(kept) & set(barren[mine])
+    np.testing.assert_array_equal(gp.least_like_ore(windows, ground, share=1), np.arange(len(windows)))
+
+
+def test_windows_held_out_have_no_say_in_which_are_kept():
+    """The same training windows are kept whatever the windows of the test are."""
+    ground = rough()
+    windows = gp.sample_windows(ground, mines([(3.5, 14.5), (12.2, 15.1), (20.0, 9.0)]), 5, 4, 12, 30, rng=0)
+    train = windows[windows.deposits != 2]
+    alone = gp.Windows(
+        GRID, train.rows, train.cols, train.labels, train.deposits, ("a", "b"), train.deposit_points[:2], 5, 4
+    )
+    np.testing.assert_array_equal(gp.least_like_ore(train, ground), gp.least_like_ore(alone, ground))
+
+
+def test_what_cannot_be_compared_with_ore_is_refused():
+    windows = drawn()
+    with pytest.raises(InputError, match="21 ore and 0 barren ones have zoom 1; both kinds"):
+        gp.least_like_ore(windows[:21], survey())
+    with pytest.raises(InputError, match="share=0"):
+        gp.least_like_ore(windows, survey(), share=0)
+    with pytest.raises(InputError, match=r"survey: lies on Grid.*the windows were cut on Grid"):
+        gp.least_like_ore(windows, survey().isel(y=slice(1, None)))
+    with pytest.raises(InputError, match="has no band"):
+        gp.least_like_ore(windows, survey().drop_vars("Cu"))
+
+
+# -- what would do -----------------------------------------------------------------------------
+
+
+def cures(message):
+    """Return the changes that a message offers, each as arguments."""
+    offered = message.rsplit("; ", 1)[1].removesuffix(" would do")
+    changes = [re.findall(r"(\w+)=([\d.]+)", part) for part in re.split(r", | or ", offered)]
+    return [{name: float(value) for name, value in change} for change in changes]
+
+
+@pytest.mark.parametrize(
+    ("rules", "offered"),
+    [
+        ({"n_barren": 1000}, ["n_barren"]),
+        ({"n_barren": 450}, ["n_barren", "size"]),
+        ({"n_ore": 90}, ["n_ore", "size"]),
+        ({"n_ore": 200, "n_barren": 1000}, ["n_ore"]),
+        ({"buffer": 1233.7}, ["buffer"]),
+        ({"buffer": 600.0, "n_barren": 60}, ["n_barren", "size", "buffer"]),
+        ({"step": 4, "n_ore": 10}, ["n_ore", "step"]),
+        ({"step": 4, "n_ore": 7, "n_barren": 28}, ["n_barren", "size", "step"]),
+        ({"slide": 0.2, "n_ore": 40}, ["n_ore", "slide"]),
+        ({"size": 4, "zooms": (1, 4), "n_ore": 40}, ["n_barren", "size"]),
+        ({"barren": "dissimilar", "dissimilar": 0.05, "n_barren": 40}, ["n_barren", "dissimilar"]),
+        ({"size": 12, "crop": 12, "n_barren": 130}, ["n_barren", "size"]),
+    ],
+)
+def test_what_is_offered_would_do(rules, offered):
+    with pytest.raises(InputError, match=r" would do$") as caught:
+        few(**rules)
+    changes = cures(str(caught.value))
+    assert [next(iter(change)) for change in changes] == offered
+    for change in changes:
+        few(**(rules | change))
+
+
+def few(**rules):
+    """Sample as `drawn` does, with the warnings that edges call for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return drawn(**rules)
+
+
+def test_the_most_that_would_do_is_offered():
+    for rules in ({"n_barren": 1000}, {"n_barren": 1000, "step": 2}, {"n_barren": 1001, "zooms": (1, 2), "size": 5}):
+        with pytest.raises(InputError) as caught:
+            few(**rules)
+        most = int(cures(str(caught.value))[0]["n_barren"])
+        assert (few(**(rules | {"n_barren": most})).labels == 0).sum() == most
+        with pytest.raises(InputError, match=f"n_barren={most + 1}"):
+            few(**(rules | {"n_barren": most + 1}))
+    for name, step, rules in (
+        ("buffer", 1, {"buffer": 800.0, "n_barren": 60}),
+        ("size", 1, {"size": 12, "crop": 4, "n_barren": 130}),
+        ("dissimilar", -0.01, {"barren": "dissimilar", "dissimilar": 0.05, "n_barren": 40}),
+        ("slide", -0.01, {"slide": 0.2, "n_ore": 40}),
+    ):
+        with pytest.raises(InputError) as caught:
+            few(**rules)
+        (offer,) = (change[name] for change in cures(str(caught.value)) if name in change)
+        with pytest.raises(InputError, match=r"places are left|different windows"):
+            few(**(rules | {name: offer + step}))
+
+
+def test_a_smaller_window_comes_with_its_crop():
+    with pytest.raises(InputError, match=r"size=(\d+) with crop=(\d+) would do") as caught:
+        few(size=12, crop=10, n_barren=250)
+    size, crop = map(int, re.findall(r"size=(\d+) with crop=(\d+)", str(caught.value))[0])
+    assert crop == 10 * size // 12
+
+
+def test_data_that_leave_too_little_say_how_many_holes_would_have_to_be_taken():
+    rng = np.random.default_rng(0)
+    holes = survey(Cu=np.where(rng.random(GRID.shape) < 0.6, 1.0, np.nan))
+    deposits = mines([(3.5, 14.5), (12.2, 15.1)])
+    with pytest.raises(InputError, match=r"only 0 different windows of 6 cells.*min_valid=0\.\d+ would do") as caught:
+        sample(holes, deposits, 6, 4, 6, 8, rng=0, min_valid=0.95)
+    (offer,) = (change for change in cures(str(caught.value)) if "min_valid" in change)
+    sample(holes, deposits, 6, 4, 6, 8, rng=0, **offer)
+    with pytest.raises(InputError):
+        sample(holes, deposits, 6, 4, 6, 8, rng=0, min_valid=offer["min_valid"] + 0.01)
+
+
+def test_where_nothing_alone_would_do_nothing_is_offered():
+    bands = survey(Au=np.full(GRID.shape, np.nan))
+    with pytest.raises(InputError, match="no other size or rule alone makes room: look at where the survey has data"):
+        sample(bands, mines([(3, 4)]), 4, 4, 6, 900, rng=0, buffer=400.0, slide=0.5, step=2)
+
+
+@given(n=st.integers(0, 300), first=st.integers(0, 300), share=st.floats(0.3, 1))
+def test_the_walk_finds_the_first_that_works_however_soon_none_does_any_more(n, first, share):
+    """What works is an interval at least a third as long as the way to it, as sizes of windows are."""
+    last = first + math.ceil(share * first)
+    for search, stop in ((cutting._walk, last), (cutting._first, n)):
+        found = search(lambda k, stop=stop: first <= k <= stop, n)
+        assert found == (first if first < n else None)
+
+
+def test_of_nothing_nothing_is_found():
+    assert cutting._walk(lambda k: True, 0) is cutting._first(lambda k: True, -3) is None
+
+
+@given(st.floats(1e-6, 1e9))
+def test_a_length_is_rounded_down_to_what_is_shown(value):
+    shown = float(f"{cutting._rounded_down(value):g}")
+    assert value * (1 - 1.1e-5) <= shown <= value * (1 + 1e-12)
+
+
+# -- large and chunked surveys -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("barren", ["random", "dissimilar"])
+def test_a_chunked_survey_gives_the_same_windows(barren):
+    ground, deposits = rough(), mines([(3.5, 14.5), (12.2, 15.1)])
+    arguments = {"size": 6, "crop": 4, "n_ore": 10, "n_barren": 20, "rng": 0, "barren": barren}
+    one = gp.sample_windows(ground, deposits, **arguments)
+    two = gp.sample_windows(ground.chunk({"y": 7, "x": 9}), deposits, **arguments)
+    np.testing.assert_array_equal(one.rows, two.rows)
+    np.testing.assert_array_equal(one.cols, two.cols)
+
+
+def test_what_chunked_bands_are_computed_from_is_computed_once():
+    dask_array = pytest.importorskip("dask.array")
+    calls = []
+
+    def expensive(block):
+        calls.append(block.shape)
+        return np.ones(block.shape, dtype=np.float32)
+
+    source = dask_array.zeros(GRID.shape, chunks=(12, 15)).map_blocks(
+        expensive, dtype=np.float32, meta=np.empty((0, 0))
+    )
+    ground = survey()
+    for k in range(5):
+        ground[f"band {k}"] = ("y", "x"), source + k
+    gp.sample_windows(ground, mines([(3.5, 14.5), (12.2, 15.1)]), 6, 4, 10, 20, rng=0)
+    assert calls == [(12, 15)] * 4
+
+
+def test_cutting_takes_little_memory_beside_the_survey():
+    grid = gp.Grid("EPSG:32649", Affine(CELL, 0, 500_000, 0, -CELL, 2_400_000), (1200, 1000))
+    ground = survey(grid, Au=np.ones(grid.shape, dtype=np.float32))
+    deposits = mines([(300.5, 300.5), (700.5, 800.5)])
+    gp.sample_windows(ground, deposits, 64, 56, 20, 20, rng=0)  # what is loaded once
+    tracemalloc.start()
+    gp.sample_windows(ground, deposits, 64, 56, 20, 20, rng=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * math.prod(grid.shape), "a table of 4 bytes a cell, and some masks"
+
+
+# -- windows kept back -------------------------------------------------------------------------
+
+
+def test_windows_kept_back_are_those_of_table_2():
+    windows = paper(recipe="gao2022")
+    train, test = gp.hold_back(windows, rng=0)
+    assert np.bincount(windows.labels[test]).tolist() == [104, 102]
+    assert np.bincount(windows.labels[train]).tolist() == [121, 110]
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(437))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(test) > 0).all()
+    np.testing.assert_array_equal(gp.hold_back(windows, rng=0)[1], test)
+    assert (gp.hold_back(windows, rng=1)[1] != test).any()
+
+
+def test_windows_kept_back_measure_memory():
+    windows = drawn(n_ore=60, n_barren=80)
+    train, test = gp.hold_back(windows, 30, 40, rng=0)
+    assert gp.audit(windows[train], windows[test]).mean() > 0.9
+
+
+def test_any_window_can_be_kept_back():
+    windows, seen = drawn(n_ore=6, n_barren=6), set()
+    for seed in range(40):
+        seen |= set(gp.hold_back(windows, 2, 2, rng=seed)[1].tolist())
+    assert seen == set(range(12))
+
+
+@pytest.mark.parametrize(
+    ("settings_", "counts", "message"),
+    [
+        ({}, (21, 10), "n_ore=21: of 21 windows none would be left for training; keep back at most 20"),
+        ({}, (5, 31), "n_barren=31: of 30 windows none .* at most 29"),
+        ({"n_barren": 1}, (5, 1), "n_barren=1: of 1 windows none .*; cut more windows"),
+        ({}, (0, 1), "n_ore=0"),
+        ({"draws": 2}, (5, 5), r"has 2 draws; keep back from one, windows.of_draw\(0\)"),
+    ],
+)
+def test_more_windows_than_there_are_cannot_be_kept_back(settings_, counts, message):
+    with pytest.raises(InputError, match=message):
+        gp.hold_back(drawn(**settings_), *counts)
 
 
 # -- real data ---------------------------------------------------------------------------------
@@ -276,132 +894,3 @@ def test_the_copper_of_the_arabian_shield_gets_its_windows(data_folder):
     points = shapely.points(windows.deposit_points)
     for label, box in zip(frame["label"], frame.geometry, strict=True):
         assert shapely.intersects(box, points).any() == (label == 1)
-
-
-# ---------------------------------------------------------------- the paper's set, and rules beyond it
-
-
-def test_the_recipe_of_the_paper_gives_its_set_and_no_other():
-    grid = gp.Grid("EPSG:32649", Affine(CELL, 0, 500_000, 0, -CELL, 2_400_000), (700, 640))
-    wide = grid.dataset({"Cu": np.ones(grid.shape, dtype=np.float32)})
-    windows = gp.sample_windows(wide, mines([(300.5, 300.5), (400.5, 310.5)]), recipe="gao2022", rng=0)
-    assert (int(windows.labels.sum()), int((windows.labels == 0).sum())) == (212, 225)
-    assert (windows.size, windows.crop, windows.n_draws) == (256, 224, 1)
-    for contradiction in ({"size": 32, "crop": 28}, {"n_ore": 100}, {"draws": 2}, {"zooms": (1, 2)}):
-        with pytest.raises(InputError, match=rf"{next(iter(contradiction))}="):
-            gp.sample_windows(wide, mines([(300.5, 300.5)]), recipe="gao2022", **contradiction)
-
-
-def test_with_no_slide_the_deposit_stands_in_the_middle():
-    windows = drawn(slide=0.0, size=7, crop=5, n_ore=3)
-    row, col = GRID.rowcol(*windows.deposit_points[windows.deposits[windows.labels == 1]].T)
-    ore = windows[windows.labels == 1]
-    assert (row - ore.rows == 3).all()
-    assert (col - ore.cols == 3).all()
-
-
-def test_with_half_the_slide_the_deposit_stays_in_the_middle_half():
-    windows = drawn(slide=0.5, size=8, crop=6, n_ore=12)
-    ore = windows[windows.labels == 1]
-    row, col = GRID.rowcol(*ore.deposit_points[ore.deposits].T)
-    for offset in (row - ore.rows, col - ore.cols):
-        assert (np.abs(offset + 0.5 - 4) <= 2.5).all()
-        assert len(set(offset.tolist())) > 1
-
-
-def test_places_lie_a_step_apart():
-    windows = drawn(step=2, n_ore=9, n_barren=20)
-    for label in (0, 1):
-        for of in set(windows.deposits[windows.labels == label].tolist()):
-            some = windows[(windows.labels == label) & (windows.deposits == of)]
-            assert (np.diff(np.unique(some.rows)) % 2 == 0).all()
-            assert (np.diff(np.unique(some.cols)) % 2 == 0).all()
-
-
-def test_every_zoom_has_its_share_of_ore_and_of_barren_windows():
-    windows = drawn(zooms=(1, 2), size=4, crop=3, n_ore=20, n_barren=30)
-    for label, n in ((1, 10), (0, 15)):
-        assert [(windows.zooms[windows.labels == label] == zoom).sum() for zoom in (1, 2)] == [n, n]
-    for bounds, deposit in zip(windows.bounds, windows.deposits, strict=True):
-        if deposit >= 0:
-            assert holds(bounds, windows.deposit_points[deposit])
-        else:
-            assert not any(holds(bounds, point) for point in windows.deposit_points)
-    assert set(np.round((windows.bounds[:, 2] - windows.bounds[:, 0]) / CELL).astype(int)) == {4, 8}
-
-
-def test_draws_share_their_ore_and_differ_in_their_barren_windows():
-    windows = drawn(draws=3)
-    assert windows.n_draws == 3
-    places = []
-    for k in range(3):
-        one = windows.of_draw(k)
-        assert (int(one.labels.sum()), int((one.labels == 0).sum())) == (21, 30)
-        barren = list(zip(one.rows[one.labels == 0].tolist(), one.cols[one.labels == 0].tolist(), strict=True))
-        assert len(set(barren)) == 30
-        places.append(set(barren))
-    assert places[0] != places[1] != places[2]
-
-
-def test_dissimilar_barren_windows_lie_where_bands_are_least_like_ore():
-    """Copper rises to the east; ore lies in the middle of its range, so both ends are unlike it."""
-    east = np.broadcast_to(np.linspace(-1, 1, 30), GRID.shape).astype(np.float32)
-    ground = GRID.dataset({"Cu": east + 0.01 * np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32)})
-    ore = mines([(3.5, 14.5), (12.2, 15.1), (20.0, 14.0)])
-    settings_ = {"size": 4, "crop": 3, "n_ore": 12, "n_barren": 40, "rng": 0}
-    unlike = gp.sample_windows(ground, ore, barren="dissimilar", dissimilar=0.3, **settings_)
-    random = gp.sample_windows(ground, ore, **settings_)
-    off = [np.abs(w.cols[w.labels == 0] + 2 - 15) for w in (unlike, random)]
-    assert off[0].min() > 7
-    assert off[1].min() < 5
-
-
-def test_windows_lie_in_the_mask():
-    mask = GRID.dataset({"m": np.zeros(GRID.shape)})["m"].astype(bool)
-    mask[:, :24] = True
-    windows = gp.sample_windows(
-        survey(), mines([(3.5, 4.5), (12.2, 18.1)]), 6, 4, 10, 30, rng=0, mask=mask, min_valid=1.0
-    )
-    assert (windows.cols + 6 <= 24).all()
-    with pytest.raises(InputError, match="mask"):
-        gp.sample_windows(survey(), mines([(3.5, 4.5), (12.2, 18.1)]), 6, 4, 10, 30, mask=mask.isel(y=slice(1, None)))
-
-
-def test_what_would_do_does():
-    with pytest.raises(InputError, match=r"n_barren=\d+") as caught:
-        drawn(n_barren=100_000)
-
-    most = int(re.findall(r"n_barren=(\d+)", str(caught.value).split("; ")[-1])[0])
-    assert (drawn(n_barren=most).labels == 0).sum() == most
-    with pytest.raises(InputError, match="n_barren"):
-        drawn(n_barren=most + 1)
-
-
-def test_a_chunked_survey_gives_the_same_windows():
-    ground = survey()
-    ground["Cu"][:, 10:13] = np.nan
-    arguments = {"size": 6, "crop": 4, "n_ore": 10, "n_barren": 20, "rng": 0}
-    one = gp.sample_windows(ground, mines([(3.5, 4.5), (12.2, 20.1)]), **arguments)
-    two = gp.sample_windows(ground.chunk({"y": 7, "x": 9}), mines([(3.5, 4.5), (12.2, 20.1)]), **arguments)
-    assert np.array_equal(one.rows, two.rows)
-    assert np.array_equal(one.cols, two.cols)
-
-
-# ---------------------------------------------------------------- windows kept back
-
-
-def test_windows_kept_back_are_those_of_table_2_and_in_no_other_part():
-    windows = drawn(n_ore=60, n_barren=80)
-    train, test = gp.hold_back(windows, 30, 40, rng=0)
-    assert not set(train) & set(test)
-    assert sorted([*train, *test]) == list(range(140))
-    assert (windows.labels[test] == 1).sum() == 30
-    assert (windows.labels[test] == 0).sum() == 40
-    assert gp.audit(windows[train], windows[test]).mean() > 0.5  # it measures memory
-
-
-def test_more_windows_than_there_are_cannot_be_kept_back():
-    with pytest.raises(InputError, match="n_ore"):
-        gp.hold_back(drawn(), 21, 10)
-    with pytest.raises(InputError, match="draws"):
-        gp.hold_back(drawn(draws=2), 5, 5)

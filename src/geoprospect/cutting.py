@@ -131,8 +131,8 @@ def sample_windows(
     step : int, default 1
         Windows begin on every `step`-th row and column of the grid.
     zooms : int or iterable of int, default (1,)
-        Zooms to share the windows out over. One of zoom 2 covers twice the ground each way, seen as
-        means of 2 x 2 cells. Each deposit, and barren ground, has as many windows of one as of another.
+        Zooms to share the windows out over, ore and barren ones alike, so that zoom never tells the label.
+        A window of zoom 2 covers twice the ground each way, seen as means of 2 x 2 cells.
     barren : {'random', 'dissimilar'}, default 'random'
         From where barren windows are drawn: all places without a deposit, or those of them that are
         least like the ore windows. The latter makes the task easier, and scores on such windows
@@ -379,8 +379,9 @@ def _check_recipe(recipe: str | None, given: dict[str, Any]) -> None:
     if recipe is None:
         return
     for name, value in _RECIPES[check_choice("recipe", recipe, _RECIPES)].items():
-        if given[name] is not value and given[name] != value:
-            shown = "" if isinstance(given[name], xr.DataArray) else f"={given[name]!r}"
+        array = isinstance(given[name], xr.DataArray)
+        if array or given[name] != value:
+            shown = "" if array else f"={given[name]!r}"
             raise InputError(f"{name}{shown}: recipe={recipe!r} has {name}={value!r}; leave out one of the two")
 
 
@@ -541,7 +542,7 @@ def _slide(
         enough, sliding = _enough(ground, rules, width), _sliding(ground, rules, width)
         own = np.array([np.count_nonzero(enough[at]) for at in sliding])
         if own.sum() < n_ore:
-            rest = f"; {n_ore} are wanted at zoom {zoom}" if len(rules.zooms) > 1 else ""
+            rest = f", {n_ore} wanted at zoom {zoom}" if len(rules.zooms) > 1 else ""
             raise InputError(
                 f"n_ore={rules.n_ore}: only {own.sum()} different windows of {width} cells hold a deposit "
                 f"(min_valid={rules.min_valid:g}, slide={rules.slide:g}, step={rules.step}{rest}); "
@@ -575,7 +576,9 @@ def _share_out(
         share: NDArray[np.int64] = np.clip(level - given, 0, room)
         return share
 
-    level = _greatest(lambda k: int(filled(k).sum()) <= total, 0, int((given + room).max())) or 0
+    most = int((given + room).max())
+    beyond = _first(lambda k: int(filled(k).sum()) > total, most + 1)
+    level = most if beyond is None else max(beyond - 1, 0)
     share = filled(level)
     more = rng.permutation(np.flatnonzero(filled(level + 1) > share))[: total - int(share.sum())]
     share[more] += 1
@@ -606,7 +609,7 @@ def _asked(rules: _Rules, zoom: int, n_barren: int, masked: bool) -> str:
     words.append(f"min_valid={rules.min_valid:g}{' of cells within the mask' if masked else ''}")
     words += [f"step={rules.step}"] if rules.step > 1 else []
     words += [f"dissimilar={rules.share:g}"] if rules.share < 1 else []
-    words += [f"{n_barren} of them at zoom {zoom}"] if len(rules.zooms) > 1 else []
+    words += [f"{n_barren} wanted at zoom {zoom}"] if len(rules.zooms) > 1 else []
     return ", ".join(words)
 
 
@@ -682,13 +685,23 @@ def _unlikeness(ore: NDArray[np.float64], places: NDArray[np.float64]) -> NDArra
 
 
 def _normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the normal quantiles of the ranks; ties share theirs, no data stands in the middle."""
+    """Return the normal quantiles of the ranks; ties share theirs, no data stands in the middle.
+
+    Means of windows over the same values differ in their last digits, by the order of summing. Ranks would
+    blow that up: ground below a limit of detection, all one value, would look as varied as any.
+    """
     from scipy.special import ndtri
 
-    scores, known = np.zeros(len(values)), np.isfinite(values)
-    _, place, n = np.unique(values[known], return_inverse=True, return_counts=True)
+    scores, known = np.zeros(len(values)), np.flatnonzero(np.isfinite(values))
+    if not known.size:
+        return scores
+    known = known[np.argsort(values[known], kind="stable")]
+    ascending = values[known]
+    near = max(1e-9 * (ascending[-1] - ascending[0]), 1e-12 * np.abs(ascending).max())
+    tie = np.concatenate([[0], np.cumsum(np.diff(ascending) > near)])
+    n = np.bincount(tie)
     rank = np.cumsum(n) - (n - 1) / 2
-    scores[known] = ndtri((rank[place] - 0.5) / max(len(place), 1))
+    scores[known] = ndtri((rank[tie] - 0.5) / known.size)
     return scores
 
 
@@ -715,48 +728,55 @@ def _room(ground: _Ground, rules: _Rules) -> tuple[list[int], list[int]]:
     return ore, barren
 
 
+def _fits(ground: _Ground, rules: _Rules, name: str, value: Callable[[int], float], k: int) -> bool:
+    """Return whether there is room for all windows when one rule is `value(k)`."""
+    change: dict[str, Any] = {name: value(k)}
+    tried = replace(rules, **change)
+    ore, barren = _room(ground, tried)
+    return all(a >= n and b >= m for a, b, (_, n, m) in zip(ore, barren, tried.parts, strict=True))
+
+
 def _cures(ground: _Ground, rules: _Rules, crop: int) -> str:
     """Return 'n_barren=37 or size=20 would do': the changes that alone make room, each of them tried."""
-
-    def works(**change: Any) -> bool:
-        tried = replace(rules, **change)
-        ore, barren = _room(ground, tried)
-        return all(
-            a >= n and b >= m for a, b, (_, n, m) in zip(ore, barren, tried.parts, strict=True)
-        )  # fmt: skip
-
-    def hundredths(name: str) -> Callable[[int], bool]:
-        return lambda k: works(**{name: k / 100})
-
-    counts = {
-        name: min(_most(room), asked)
-        for name, room, asked in zip(
-            ("n_ore", "n_barren"), _room(ground, rules), (rules.n_ore, rules.n_barren), strict=True
-        )
-    }
-    fewer = {name: n for name, n in counts.items() if n < getattr(rules, name)}
-    found = []
-    if fewer and min(fewer.values()) >= len(rules.zooms):
-        found.append(" with ".join(f"{name}={n}" for name, n in fewer.items()))
     cell, widest = min(ground.grid.resolution), min(ground.grid.shape) // max(rules.zooms)
-    smaller = _greatest(lambda k: works(size=k), 1, rules.size - 1)
-    larger = _least(lambda k: works(size=k), rules.size + 1, widest)
-    near = _greatest(lambda k: works(buffer=k * cell), 0, math.ceil(rules.buffer / cell) - 1)
-    holes = _greatest(hundredths("min_valid"), 0, math.ceil(100 * rules.min_valid) - 1)
-    apart = _greatest(lambda k: works(step=k), 1, rules.step - 1)
-    off = _least(hundredths("slide"), math.floor(100 * rules.slide) + 1, 100)
-    like = _least(hundredths("share"), math.floor(100 * rules.share) + 1, 100)
-    if smaller:
-        found.append(f"size={smaller}{f' with crop={max(1, crop * smaller // rules.size)}' if crop > smaller else ''}")
-    found += [f"size={larger}"] if larger else []
-    found += [f"buffer={near * cell:g}"] if near is not None else []
-    found += [f"min_valid={holes / 100:g}"] if holes is not None else []
-    found += [f"step={apart}"] if apart else []
-    found += [f"slide={off / 100:g}"] if off else []
-    found += [f"dissimilar={like / 100:g}"] if like else []
+    near, holes = math.ceil(rules.buffer / cell) - 1, math.ceil(100 * rules.min_valid) - 1
+    off, share = math.floor(100 * rules.slide) + 1, math.floor(100 * rules.share) + 1
+    # Each from the next value on, looser with every step. Windows may be too small as well as too large.
+    searches: list[tuple[str, Callable[..., int | None], Callable[[int], float], int]] = [
+        ("size", _walk, lambda k: rules.size - 1 - k, rules.size - 1),
+        ("size", _walk, lambda k: rules.size + 1 + k, widest - rules.size),
+        ("buffer", _first, lambda k: _rounded_down((near - k) * cell), near + 1),
+        ("min_valid", _first, lambda k: (holes - k) / 100, holes + 1),
+        ("step", _first, lambda k: rules.step - 1 - k, rules.step - 1),
+        ("slide", _first, lambda k: (off + k) / 100, 101 - off),
+        ("share", _first, lambda k: (share + k) / 100, 101 - share),
+    ]
+    found = _fewer(ground, rules)
+    for name, search, value, n in searches:
+        k = search(functools.partial(_fits, ground, rules, name, value), n)
+        if k is not None:
+            found.append(f"{'dissimilar' if name == 'share' else name}={value(k):g}")
+            if name == "size" and value(k) < crop:
+                found[-1] += f" with crop={max(1, int(crop * value(k) // rules.size))}"
     if not found:
         return "no other size or rule alone makes room: look at where the survey has data, and at several at once"
     return f"{' or '.join(filter(None, [', '.join(found[:-1]), found[-1]]))} would do"
+
+
+def _fewer(ground: _Ground, rules: _Rules) -> list[str]:
+    """Return the counts that would do, as one change; nothing where a zoom would go without."""
+    asked = {"n_ore": rules.n_ore, "n_barren": rules.n_barren}
+    most = {name: _most(room) for name, room in zip(asked, _room(ground, rules), strict=True)}
+    fewer = {name: n for name, n in most.items() if n < asked[name]}
+    if min(fewer.values(), default=0) < len(rules.zooms):
+        return []
+    return [" with ".join(f"{name}={n}" for name, n in fewer.items())]
+
+
+def _rounded_down(value: float) -> float:
+    """Return the value to six digits, and no more than it is: what `:g` shows must still do."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 5) if value else 1.0
+    return float(f"{math.floor(value / unit) * unit:.6g}")
 
 
 def _most(room: list[int]) -> int:
@@ -770,30 +790,29 @@ def _shared_out(n: int, parts: int) -> list[int]:
     return [n // parts + (i < n % parts) for i in range(parts)]
 
 
-def _greatest(works: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return a number that works and, where all below it do, is the greatest; None where `low` does not."""
-    if low > high or not works(low):
+def _first(works: Callable[[int], bool], n: int) -> int | None:
+    """Return the first of 0 … n - 1 that works, where all after it do; None where the last one does not."""
+    if n < 1 or not works(n - 1):
         return None
+    low, high = 0, n - 1
     while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if works(middle) else (low, middle - 1)
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle + 1, high)
     return low
 
 
-def _least(works: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return a number that works and, where all above it do, is the least; None where none was found.
+def _walk(works: Callable[[int], bool], n: int) -> int | None:
+    """Return a number of 0 … n - 1 that works while the one before does not; None where none is met.
 
-    What makes room within may run out of room at the end, so the way up is taken in growing steps.
+    What makes room at first may take it away further on. So the way is walked in growing steps, and back by halves.
     """
-    step, below = 1, low - 1
-    for _ in range(64):
-        if below >= high:
-            return None
-        tried = min(below + step, high)
-        if works(tried):
-            found = _greatest(lambda k: works(-k), -tried, -(below + 1))
-            return None if found is None else -found
-        step, below = 2 * step, tried
+    failed = -1
+    while failed < n - 1:
+        k = min(failed + 1 + max(failed, 0) // 4, n - 1)
+        if works(k):
+            back = _first(lambda i, after=failed + 1: works(after + i), k - failed)  # type: ignore[misc]
+            return None if back is None else failed + 1 + back
+        failed = k
     return None
 
 
