@@ -17,6 +17,17 @@ settings.register_profile(
 settings.load_profile("geoprospect")
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small layers on many threads mostly wait for one another."""
+    import torch  # here, because most tests need none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Return the folder with the real surveys."""

@@ -28,18 +28,12 @@ from geoprospect.errors import CorruptFileError, DivergenceError, InputError, Ou
 from geoprospect.networks import Crop, build_network
 from geoprospect.publishing import write_manifest
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 SMALL = "shufflenet_v2_x1_0"
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (48, 60))
 DEPOSITS = [(8, 8), (8, 40), (22, 24), (38, 10), (40, 46), (24, 52)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Tiny(nn.Sequential):

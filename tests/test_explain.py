@@ -1,7 +1,6 @@
 """What the networks look at: known answers for networks whose weights are known."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,17 +22,11 @@ from geoprospect.model import ProspectivityModel
 from geoprospect.networks import NETWORKS, build_network
 from geoprospect.windows import Windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (72, 96))
 WIDE = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (320, 384))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Means(nn.Module):

@@ -24,7 +24,7 @@ FLOORS = [
     ["errors", "_version"],
     ["_checks"],
     ["_kernels", "publishing"],
-    ["grid", "folds", "chemistry", "headers", "assays", "tables", "scanning", "imputation"],
+    ["grid", "areas", "folds", "chemistry", "headers", "assays", "tables", "scanning", "imputation"],
     ["samples", "rasters", "exports"],
     [
         "compositions",
@@ -56,7 +56,7 @@ FLOORS = [
         "targets",
         "synthetic",
     ],
-    ["calibration", "model"],
+    ["calibration", "endowment", "model"],
     ["checkpoints", "training", "inference"],
     ["scores", "validation", "trials", "explain", "transfer"],
     ["maps", "panels", "verdicts", "plotting", "styles", "catalog", "report"],

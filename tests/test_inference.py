@@ -1,7 +1,7 @@
 """From model to map: against a loop over windows, and in its right place on the ground."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,11 @@ from geoprospect import inference
 from geoprospect.errors import DeviceError, DivergenceError, InputError, NameNotFoundError
 from geoprospect.networks import build_network, last_features, set_halo
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 CRS = "EPSG:32649"
 BANDS = ("Cu", "Au")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_grid(ny: int, nx: int) -> gp.Grid:

@@ -3,7 +3,7 @@
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,12 @@ from geoprospect.model import ProspectivityModel
 from geoprospect.networks import build_network
 from geoprospect.publishing import write_manifest
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 SMALL = "shufflenet_v2_x1_0"
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (20, 24))
 UNITS = {"Cu": "ppm", "Au": "ppb"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_survey(grid: gp.Grid = GRID, names: tuple[str, ...] = ("Cu", "Au"), **units: str) -> xr.Dataset:

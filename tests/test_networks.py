@@ -4,7 +4,6 @@ import os
 import pickle
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,9 @@ from geoprospect.networks import (
     set_halo,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 HEADS = ("fc.", "classifier.")
 FIRST = {
     "resnet50": "conv1.weight",
@@ -36,15 +38,6 @@ FIRST = {
 }
 SMALL = "shufflenet_v2_x1_0"
 LIGHT = [name for name in NETWORKS if name != "resnet50"]  # resnet18 is of its class
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def torchvisions_own(name: str, classes: int = 2) -> nn.Module:

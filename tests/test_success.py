@@ -1,5 +1,6 @@
 """Shares of ground and of deposits agree with counting cells; ground without data is no ground."""
 
+import itertools
 import math
 import warnings
 
@@ -11,6 +12,7 @@ import xarray as xr
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import Geod
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
@@ -266,12 +268,18 @@ def test_the_order_of_the_dims_and_other_dtypes_do_not_matter():
     np.testing.assert_array_equal(chunked.high, expected.high)
 
 
-def test_in_degrees_cells_count_by_their_area_on_a_sphere():
+def test_in_degrees_cells_count_by_their_area_on_the_ellipsoid():
     grid = gp.Grid("EPSG:4326", Affine(1, 0, 0, 0, -30, 90), (3, 10))
     score = grid.dataset({"score": np.repeat([[3.0], [2.0], [1.0]], 10, axis=1)}).score
     mine = gpd.GeoDataFrame(geometry=gpd.points_from_xy([5.5], [45]), crs="EPSG:4326")
     found = rates(score, mine)  # rows of 60 to 90, 30 to 60 and 0 to 30 degrees
-    assert (found.low[0], found.high[0]) == pytest.approx((1 - math.sqrt(3) / 2, 0.5))
+    # Strips a fiftieth of a degree high, whose edges are nearly parallels.
+    edges = np.linspace(0, 90, 90 * 50 + 1)
+    strip = [Geod(ellps="WGS84").polygon_area_perimeter([0, 1, 1, 0], [a, a, b, b])[0]
+             for a, b in itertools.pairwise(edges)]  # fmt: skip
+    _, middle, north = np.reshape(strip, (3, -1)).sum(axis=1) / np.sum(strip)
+    assert (found.low[0], found.high[0]) == pytest.approx((north, north + middle), rel=1e-4)
+    assert found.low[0] != pytest.approx(1 - math.sqrt(3) / 2, rel=1e-3)  # as on a sphere
     with pytest.raises(InputError, match="reach=5: the map is in degrees"):
         rates(score, mine, reach=5)
 

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,19 +25,13 @@ from geoprospect import training
 from geoprospect.errors import DeviceError, DivergenceError, InputError, SeparationError
 from geoprospect.networks import build_network, last_features
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 SMALL = "shufflenet_v2_x1_0"
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (48, 60))
 # Row and column of the deposits, well apart.
 DEPOSITS = [(8, 8), (8, 40), (22, 24), (38, 10), (40, 46), (24, 52)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def deposits_at(places: list[tuple[int, int]]) -> gpd.GeoDataFrame:

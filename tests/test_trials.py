@@ -6,21 +6,15 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import geoprospect as gp
 from geoprospect import trials
 from geoprospect.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 CUT = {"size": 8, "crop": 7, "n_ore": 40, "n_barren": 60}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

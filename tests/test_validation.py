@@ -1,7 +1,6 @@
 """Cross-validation: that nothing of the test is known in training, and that its numbers mean what they say."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import geopandas as gpd
@@ -19,19 +18,13 @@ from geoprospect import training, validation
 from geoprospect.baselines import BASELINES, Evidence
 from geoprospect.errors import DataWarning, InputError, SeparationError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (60, 60))
 # Four clusters of two deposits: north-west, south-west, north-east, south-east.
 PLACES = [(9, 10), (12, 12), (48, 11), (50, 8), (10, 47), (12, 50), (49, 48), (52, 51)]
 METHODS = ["resnet18", *(name for name in BASELINES if name != "no chemistry")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small layers on many threads mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def deposits_at(places: list[tuple[int, int]]) -> gpd.GeoDataFrame:

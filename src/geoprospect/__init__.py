@@ -18,9 +18,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.calibration import Calibration as Calibration
     from geoprospect.calibration import calibrate as calibrate
     from geoprospect.calibration import cross_calibrated as cross_calibrated
-    from geoprospect.calibration import expected_deposits as expected_deposits
-    from geoprospect.calibration import intensity as intensity
-    from geoprospect.calibration import overdispersion as overdispersion
     from geoprospect.catalog import write_layers as write_layers
     from geoprospect.censoring import censoring_indicator as censoring_indicator
     from geoprospect.censoring import censoring_table as censoring_table
@@ -36,6 +33,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.cutting import hold_back as hold_back
     from geoprospect.cutting import least_like_ore as least_like_ore
     from geoprospect.cutting import sample_windows as sample_windows
+    from geoprospect.endowment import expected_deposits as expected_deposits
+    from geoprospect.endowment import intensity as intensity
+    from geoprospect.endowment import overdispersion as overdispersion
     from geoprospect.explain import attribute as attribute
     from geoprospect.explain import element_importance as element_importance
     from geoprospect.exports import write_cog as write_cog
@@ -102,13 +102,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 
 # Where each public name lives.
 _HOMES = {
-    "calibration": ["Calibration", "calibrate", "cross_calibrated", "expected_deposits", "intensity", "overdispersion"],
+    "calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "catalog": ["write_layers"],
     "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
     "checking": ["SampleCheck", "check_samples"],
     "compositions": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
     "cutting": ["hold_back", "least_like_ore", "sample_windows"],
+    "endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
     "exports": ["write_cog", "write_geotiff", "write_zarr"],
     "geochemistry": ["convert_units", "standardize"],

@@ -4,8 +4,6 @@ Every one is also the builtin that a user would catch without knowing this
 library: ``except ValueError`` catches an `InputError`.
 """
 
-from typing import Any
-
 
 class GeoprospectError(Exception):
     """Whatever geoprospect raises on purpose."""
@@ -57,7 +55,7 @@ class DivergenceError(GeoprospectError, FloatingPointError):
     ``model`` is the `ProspectivityModel` of the last good epoch, or None.
     """
 
-    model: Any = None
+    model: object = None
 
 
 class DataWarning(UserWarning):

@@ -20,12 +20,13 @@ from geoprospect._checks import check_choice, check_int, check_names, check_numb
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
-from geoprospect.folds import Fold, clusters
+from geoprospect.folds import Fold
 from geoprospect.grid import Grid
 from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
 from geoprospect.resampling import bootstrap_aucs
+from geoprospect.separation import independent_units
 from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -149,7 +150,7 @@ def element_importance(
             parts.append(_shuffled_fold(model, survey, windows, test, number, names, repeats, generator, target, bar))
     tested = pd.concat([part for part, _ in parts], ignore_index=True)
     scores = np.concatenate([part for _, part in parts], axis=1)  # (1 + G R, N)
-    unit = tested.groupby(["fold", _units(windows)[tested["window"]]]).ngroup().to_numpy()
+    unit = tested.groupby(["fold", independent_units(windows)[tested["window"]]]).ngroup().to_numpy()
     return _importance_table(list(names), tested, scores, unit, generator)
 
 
@@ -257,16 +258,6 @@ def _network_scores(
 def _ore(network: nn.Module, x: Tensor) -> NDArray[np.float32]:
     probability: NDArray[np.float32] = torch.softmax(network(x).float(), dim=1)[:, 1].cpu().numpy()
     return probability
-
-
-def _units(windows: Windows) -> NDArray[np.int64]:
-    """Return for each window what is resampled as one: its cluster of deposits, or its block of barren ground."""
-    width = float(windows.widths.max(initial=windows.size)) * max(windows.grid.resolution)
-    cluster = clusters(windows.deposit_points, width)
-    unit: NDArray[np.int64] = cluster.max(initial=0) + windows.blocks()  # blocks count from 1
-    ore = windows.labels == 1
-    unit[ore] = cluster[windows.deposits[ore]]
-    return unit
 
 
 def _importance_table(

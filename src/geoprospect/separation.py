@@ -400,6 +400,20 @@ def default_buffer(
     return buffer, f"{chosen}: {reach} would leave {first}"
 
 
+def deposit_clusters(windows: Windows) -> _Ints:
+    """Return the cluster of every deposit: those linked by steps of less than the widest window are one."""
+    return clusters(windows.deposit_points, _width(windows, 0))
+
+
+def independent_units(windows: Windows) -> _Ints:
+    """Return for each window what is resampled as one: its cluster of deposits, or its block of barren ground."""
+    cluster = deposit_clusters(windows)
+    unit: _Ints = cluster.max(initial=0) + windows.blocks()  # blocks count from 1
+    ore = windows.labels == 1
+    unit[ore] = cluster[windows.deposits[ore]]
+    return unit
+
+
 def _checked(windows: Windows, folds: int, buffer: float, method: str, block: float | None, context: int) -> _Rule:
     """Return what is asked for, checked."""
     if not (windows.labels == 1).any():

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_number, first_rows
+from geoprospect.areas import cell_areas
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.grid import Grid
 
@@ -212,7 +213,7 @@ def rates(
     Rates
         Cells of a projected grid count alike: take an equal-area projection, or one that hardly distorts
         areas over the survey (UTM does not; Web Mercator does). In a CRS of degrees they count by their
-        area on a sphere.
+        area on the ellipsoid.
 
     Raises
     ------
@@ -264,7 +265,8 @@ def rates(
     known = ~np.isnan(found)
     if not known.all():
         _warn_of(deposits, ~known)
-    area = np.broadcast_to(_cell_areas(grid)[:, None], grid.shape)[ground]
+    each = cell_areas(grid)  # (ny, 1)
+    area = np.broadcast_to(each / each.max(), grid.shape)[ground]
     low, high = _intervals(score[ground], area, found[known])
     return Rates(low, high, None if counts is None else counts[known])
 
@@ -386,21 +388,6 @@ def _nearest_score(score: NDArray[np.floating], grid: Grid, point: Floats, reach
     distance[np.isnan(near) | (distance > reach)] = np.inf
     nearest = int(distance.argmin())
     return float(near.flat[nearest]) if np.isfinite(distance.flat[nearest]) else math.nan
-
-
-def _cell_areas(grid: Grid) -> Floats:
-    """Return the relative area of the cells of each row, (ny,)."""
-    if not grid.crs.is_geographic:
-        return np.ones(grid.shape[0])
-    edges = (grid.transform.f + grid.transform.e * np.arange(grid.shape[0] + 1)) * _radians(grid)
-    # Between two parallels a sphere has the area of their difference in height.
-    heights: Floats = np.abs(np.diff(np.sin(np.clip(edges, -math.pi / 2, math.pi / 2))))
-    return heights
-
-
-def _radians(grid: Grid) -> float:
-    """Return the length of the angular unit of a geographic CRS."""
-    return float(grid.crs.axis_info[0].unit_conversion_factor)
 
 
 def _warn_of(deposits: gpd.GeoDataFrame, left_out: NDArray[np.bool_]) -> None:

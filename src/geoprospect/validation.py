@@ -22,7 +22,7 @@ from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, 
 from geoprospect.calibration import calibrate
 from geoprospect.cutting import hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.folds import Fold, clusters, nearest, overlaps
+from geoprospect.folds import Fold, nearest, overlaps
 from geoprospect.inference import predict_windows
 from geoprospect.metrics import Evaluation, brier_score, rank_auc
 from geoprospect.model import ProspectivityModel
@@ -31,7 +31,7 @@ from geoprospect.samples import Samples
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening import Rule
 from geoprospect.screening import screen as screen_bands
-from geoprospect.separation import audit, default_buffer, spatial_folds
+from geoprospect.separation import audit, default_buffer, deposit_clusters, independent_units, spatial_folds
 from geoprospect.significance import auc_interval
 from geoprospect.training import train
 from geoprospect.windows import Windows
@@ -177,7 +177,7 @@ def cross_validate(
     rates, of_deposit = None, None
     if chart is not None and on_map is not None and len(on_map):
         rates = {name: map_rates(chart, on_map, name) for name in methods}
-        of_deposit = _clusters(windows)[on_map["deposit"]]
+        of_deposit = deposit_clusters(windows)[on_map["deposit"]]
     seed = int(generator.integers(2**31))
     return Scores(
         table=score_table(tested, methods, {network} | PROBABILISTIC, generator, rates, of_deposit),
@@ -464,24 +464,6 @@ def sampling_numbers(samples: Samples, windows: Windows) -> NDArray[np.float64]:
     radius = (right - left) / 2
     count = tree.query_ball_point(windows.centres, radius, return_length=True)
     return np.column_stack([np.log1p(distance), np.log1p(count)])
-
-
-# ---------------------------------------------------------------- what is resampled
-
-
-def _clusters(windows: Windows) -> NDArray[np.int64]:
-    """Return the cluster of every deposit: those linked by less than a window."""
-    return clusters(windows.deposit_points, windows.size * max(windows.grid.resolution))
-
-
-def independent_units(windows: Windows) -> NDArray[np.int64]:
-    """Return for each window the unit that is resampled: its cluster of deposits, or its barren block."""
-    unit = np.empty(len(windows), dtype=np.int64)
-    of_deposit = _clusters(windows)
-    ore = windows.labels == 1
-    unit[ore] = of_deposit[windows.deposits[ore]]
-    unit[~ore] = of_deposit.max(initial=0) + 1 + windows.blocks()[~ore]
-    return unit
 
 
 # ---------------------------------------------------------------- the out-of-fold map
