@@ -352,9 +352,9 @@ def _report(done: Any) -> None:
     """Print the scores, the honest ones first, and where everything is."""
     paper = done.paper_protocol
     if done.scores is not None:
-        click.echo("\nOn spatially separated ground (training and test share none):")
-        click.echo(done.scores.table.round(3).to_string(na_rep=""))
-    click.echo(done.summary)
+        click.echo(f"\n{done.scores!r}")
+    else:
+        click.echo(done.summary)
     from geoprospect.pipeline import PAPER_PROTOCOL
 
     click.echo(f"\nBeside it, the {PAPER_PROTOCOL}:")
@@ -369,7 +369,9 @@ def _report(done: Any) -> None:
     )
     for name, what in (
         ("survey.tif", "element bands (COG)"), ("prospectivity.tif", "probability of ore (COG)"),
+        ("out_of_fold.tif", "scores of every method off its training ground (COG)"),
         ("targets.gpkg", "ranked targets, numbered cells, deposits"), ("ranking.csv", "screening of the bands"),
         ("scores.json", "all scores"), ("model", "the trained model"), ("figures", "pictures"),
     ):  # fmt: skip
-        click.echo(f"  {done.folder / name}  {what}")
+        if (done.folder / name).exists():
+            click.echo(f"  {done.folder / name}  {what}")

@@ -150,7 +150,8 @@ class Scores:
             else f"\nBeside it, the paper's protocol: AUC {self.paper['auc']:.3f} on windows kept back at random, "
             f"{self.paper['overlap']:.0%} of whose ground was trained on"
         )
-        return f"Scores({self.separation})\n{self.table[shown].round(3).to_string()}{paper}\n{self.summary}"
+        table = self.table[shown].round(3).to_string(na_rep="")
+        return f"Scores({self.separation})\n{table}{paper}\n{self.summary}"
 
     def pooled_auc(self, method: str | None = None) -> float:
         """Return the AUC over the scores of all folds in one heap.

@@ -758,7 +758,10 @@ def _ranges(
                 half = max(np.array(grid.shape) * grid.resolution) / 2
                 found[str(name)] = (float(min(one, half)), one > half)
     table = pd.DataFrame.from_dict(found, orient="index", columns=["range", "limited"])
-    log.info("range of correlation: %s", ", ".join(f"{name} {one:g}" for name, one in table["range"].items()))
+    log.info(
+        "range of correlation: %s",
+        ", ".join(f"{name} {_length(grid, one)}" for name, one in table["range"].items()),
+    )
     return table
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geoprospect._checks import check_names
 from geoprospect.errors import InputError
-from geoprospect.maps import COLOURS, GREY, colours_for, legend_below, new_axes, plain_text
+from geoprospect.maps import COLOURS, GREY, legend_below, new_axes, plain_text
 
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _AREA = np.linspace(0, 1, 501)
@@ -122,8 +122,9 @@ def success_rates(rates: Mapping[str, HasCapture], *, ax: Axes | None = None) ->
     ax.plot([0, 1], [0, 1], ":", color="0.15", linewidth=1)
     ax.plot([0, 1], [1, 0], "-", color=GREY, linewidth=1)
     handles = []
-    for i, ((name, one), colour) in enumerate(zip(rates.items(), colours_for(len(rates)), strict=True)):
+    for i, (name, one) in enumerate(rates.items()):
         area, captured = one.crossing
+        colour = COLOURS[i % len(COLOURS)]
         style = _STYLES[i // len(COLOURS) % len(_STYLES)]
         ax.plot(_AREA, one.capture(_AREA), style, color=colour, linewidth=1.8)
         ax.plot([area], [captured], "o", color=colour, markersize=5)
