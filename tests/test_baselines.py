@@ -18,7 +18,6 @@ from geoprospect.baselines import (
     PROBABILISTIC,
     Evidence,
     _best_cuts,
-    baselines_for,
     estimator_baseline,
     gives_probabilities,
 )
@@ -57,10 +56,6 @@ def test_they_stand_in_the_order_of_the_table():
         "nearest deposit", "no chemistry",
     ]  # fmt: skip
     assert set(BASELINES) > PROBABILISTIC
-    evidence, _ = planted(0)
-    assert list(baselines_for(evidence)) == list(BASELINES)
-    without = Evidence(evidence.means, evidence.centres, evidence.deposit_points)
-    assert list(baselines_for(without)) == list(BASELINES)[:-1]
 
 
 # -- signal and noise --------------------------------------------------------------------------

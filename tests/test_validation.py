@@ -474,6 +474,7 @@ def test_a_classifier_of_ones_own_joins_under_its_name_and_an_empty_mapping_leav
 
     table = cross_validate(baselines={"naive Bayes": GaussianNB()}).table
     assert table.loc["naive Bayes", "auc"] > 0.9
+    assert 0 <= table.loc["naive Bayes", "brier"] < 0.25  # it gives probabilities
     assert cross_validate(baselines={}).table.index.tolist() == ["resnet18"]
     with pytest.raises(InputError, match="'best element' is the name of one that is there already"):
         cross_validate(baselines={"best element": GaussianNB()})

@@ -176,12 +176,6 @@ BASELINES: dict[str, Baseline] = {
 PROBABILISTIC = frozenset({"logistic regression", "random forest", "gradient boosting", "no chemistry"})
 
 
-def baselines_for(evidence: Evidence) -> dict[str, Baseline]:
-    """Return the baselines that this evidence is enough for, in their order."""
-    lacking = {"no chemistry"} if evidence.sampling is None else set()
-    return {name: baseline for name, baseline in BASELINES.items() if name not in lacking}
-
-
 def gives_probabilities(estimator: Any) -> bool:
     """Return whether the scores of `estimator_baseline` are probabilities."""
     return hasattr(estimator, "predict_proba")

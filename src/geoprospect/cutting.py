@@ -201,7 +201,7 @@ def sample_windows(
     generator, grid = check_rng(rng), Grid.of(survey)
     _check_size(size, crop, scales, grid)
     ids, points = _deposits_on(grid, deposits)
-    ground = _Ground(grid, _summed(_cells_with_data(survey, mask, grid)), *grid.rowcol(*points.T))
+    ground = _Ground(grid, _summed(cells_with_data(survey, grid, mask)), *grid.rowcol(*points.T))
     ore = _slide(ground, rules, crop, ids, generator)  # (n_ore, 4): row, col, zoom, deposit
     free = _barren_places(ground, rules, crop, mask is not None)
     pools: list[Sequence[int] | NDArray[np.int64]] = [range(np.count_nonzero(places)) for places in free]
@@ -427,7 +427,7 @@ def _bands(survey: xr.Dataset) -> list[xr.DataArray]:
     return [band.transpose("y", "x") for band in survey.data_vars.values() if set(band.dims) == {"y", "x"}]
 
 
-def _cells_with_data(survey: xr.Dataset, mask: xr.DataArray | None, grid: Grid) -> NDArray[np.bool_]:
+def cells_with_data(survey: xr.Dataset, grid: Grid, mask: xr.DataArray | None = None) -> NDArray[np.bool_]:
     """Return the cells within the mask that have data in all bands, (Y, X).
 
     Bands in chunks are looked at chunk by chunk and all at once, so that what they are computed

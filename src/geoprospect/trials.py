@@ -18,7 +18,7 @@ from scipy.stats import binom
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_int, check_rng
-from geoprospect.cutting import sample_windows
+from geoprospect.cutting import cells_with_data, sample_windows
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.grid import Grid
 from geoprospect.networks import NETWORKS, build_network
@@ -239,7 +239,7 @@ def null_control(
     points = np.column_stack([x, y])[grid.contains(x, y)]
     if not len(points):
         raise InputError("deposits: none lies on the grid of the survey; are both CRS right?")
-    data = _with_data(survey)
+    data = cells_with_data(survey, grid)
     rows: list[dict[str, Any]] = []
     skipped = 0
     with tqdm(total=n, desc="null control", unit="pattern", disable=not progress) as bar, warnings.catch_warnings():
@@ -274,18 +274,6 @@ def _one_pattern(
         "paper_covers": paper["low"] <= 0.5 <= paper["high"], "overlap": paper["overlap"],
         "n_deposits": len(deposits), "n_clusters": scores.n_clusters,
     }  # fmt: skip
-
-
-def _with_data(survey: xr.Dataset) -> NDArray[np.bool_]:
-    """Return the cells where all bands have data, (Y, X)."""
-    data: NDArray[np.bool_] | None = None
-    for band in survey.data_vars.values():
-        if set(band.dims) == {"y", "x"}:
-            finite = np.isfinite(band.transpose("y", "x").to_numpy())
-            data = finite if data is None else data & finite
-    if data is None:
-        raise InputError("survey: has no band with dims (y, x)")
-    return data
 
 
 def _shifted(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_int, check_number, check_rng
-from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline
+from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline, gives_probabilities
 from geoprospect.calibration import calibrate
 from geoprospect.cutting import hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
@@ -178,9 +178,10 @@ def cross_validate(
     if chart is not None and on_map is not None and len(on_map):
         rates = {name: map_rates(chart, on_map, name) for name in methods}
         of_deposit = deposit_clusters(windows)[on_map["deposit"]]
+    probable = {network} | PROBABILISTIC | {n for n, one in (baselines or {}).items() if gives_probabilities(one)}
     seed = int(generator.integers(2**31))
     return Scores(
-        table=score_table(tested, methods, {network} | PROBABILISTIC, generator, rates, of_deposit),
+        table=score_table(tested, methods, probable, generator, rates, of_deposit),
         windows=tested,
         folds=pd.DataFrame([one.row for one in found]).set_index("fold"),
         separation=separation,
