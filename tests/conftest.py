@@ -8,7 +8,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
+from numba.np.ufunc.parallel import _launch_threads
+
+# numba's first parallel call tells OpenMP how many threads there are, and with it torch, whose small layers then mostly
+# wait for one another.
+_launch_threads()
+torch.set_num_threads(1)
 
 # Same examples in every run, and no deadline: the machines of a CI are not alike.
 settings.register_profile(
@@ -20,8 +27,6 @@ settings.load_profile("geoprospect")
 @pytest.fixture(scope="module")
 def one_thread():
     """Small layers on many threads mostly wait for one another."""
-    import torch  # here, because most tests need none
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -419,6 +419,8 @@ import geoprospect as gp
 area = gp.synthetic.make_survey(shape=(48, 48), n_samples=400, rng=0)
 survey = gp.interpolate(area.samples["Cu"], area.grid)
 windows = gp.sample_windows(survey, area.deposits, 8, 8, 40, 40, rng=0)
+import torch
+torch.set_num_threads(1)  # what the kernel has set otherwise
 model = gp.train(windows, survey, "resnet18", epochs=1, device="cpu", rng=0)
 print(gp.predict(model, survey, device="cpu").probability.notnull().all().item())
 """

@@ -16,7 +16,7 @@ SMALL = {
     "grid": {"shape": (96, 96)},
     "windows": {"size": 16, "crop": 14, "n_ore": 60, "n_barren": 60},
     "training": {"network": "resnet18", "epochs": 1},
-    "validation": {"folds": 2},
+    "validation": {"folds": 2, "map_stride": 16},
     "prediction": {"stride": 8},
 }
 
@@ -48,10 +48,10 @@ def done(tables, tmp_path_factory):
 
 def test_a_run_leaves_every_file_that_it_names(done):
     names = {str(path.relative_to(done.folder)) for path in done.folder.rglob("*") if path.is_file()}
-    expected = {"survey.tif", "prospectivity.tif", "ranking.csv", "targets.gpkg", "scores.json", "model/model.json",
-                "model/manifest.json", "model/network-0.safetensors"}  # fmt: skip
+    expected = {"survey.tif", "prospectivity.tif", "out_of_fold.tif", "ranking.csv", "targets.gpkg", "scores.json",
+                "model/model.json", "model/manifest.json", "model/network-0.safetensors"}  # fmt: skip
     figures = {f"figures/{name}.png" for name in ("z_auc", "roc", "windows", "folds", "training", "prospectivity",
-                                                  "confusion_paper_protocol")}  # fmt: skip
+                                                  "confusion_paper_protocol", "methods", "success_rates")}  # fmt: skip
     assert expected | figures <= names
     assert {name for name in names if name.startswith("figures/element_")}
     assert not [name for name in names if name.startswith(".") or "staged" in name]
