@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The whole check on a GPU in one command, under 10 minutes. Needs torch, torchvision, numpy, scipy, pandas, xarray,
+# The whole check on a GPU in one command, under 10 minutes. Needs torch, torchvision, captum, numpy, scipy, pandas, xarray,
 # scikit-learn, safetensors, tqdm, geopandas, shapely, pyproj, affine, numba, pytest and hypothesis; no rasterio or pyogrio.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 python3 -m pytest -q -m cuda -p no:cacheprovider tests/test_patches.py tests/test_idw_torch.py \
-    tests/test_training.py tests/test_checkpoints.py tests/test_inference.py
+    tests/test_training.py tests/test_checkpoints.py tests/test_inference.py tests/test_explain.py
 python3 benchmarks/gridding_cuda.py
 python3 benchmarks/training.py cuda

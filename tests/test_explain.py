@@ -659,5 +659,8 @@ def test_on_the_gpu_the_answers_are_those_of_the_cpu() -> None:
         one, other = (attribute(model, survey, window(4, 8, 40, 32), method, device) for device in ("cpu", "cuda"))
         for name in one.data_vars:
             scale = float(np.abs(one[name]).max())
-            np.testing.assert_allclose(other[name], one[name], atol=0.02 * scale)
+            gap = np.abs(other[name] - one[name]).values[np.isfinite(one[name])] / scale
+            # Where a sum lies at the kink of a rectifier, rounding decides on which side.
+            assert np.quantile(gap, 0.99) < 1e-3
+            assert gap.max() < 0.05
     assert all(not parameter.is_cuda for parameter in model.networks[0].parameters())

@@ -1,5 +1,9 @@
 """The gathering kernel, against plain slices."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geoprospect._kernels import patches
 from geoprospect._kernels.patches import channels_last, gather
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -165,3 +170,52 @@ def test_patches_on_a_gpu_are_those_of_the_cpu() -> None:
             torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=0)
             if "zooms" not in more:
                 assert torch.equal(there.cpu(), here)
+
+
+def test_the_kernel_for_gpus_cuts_what_the_kernels_of_torch_cut() -> None:
+    """Run by triton's interpreter, which needs no GPU, and has to be asked for before triton is imported."""
+    pytest.importorskip("triton")
+    code = """
+        import numpy as np, torch
+        from geoprospect._kernels import patches, patches_triton
+        draws = np.random.default_rng(0)
+        for case in range(60):
+            shape, n = draws.integers((1, 1, 1), (6, 14, 14)), draws.integers(1, 6)
+            size, halo = draws.integers((1, 0), (7, 4)).tolist()
+            dtype = [torch.float32, torch.float64][case % 2]
+            stack = patches.channels_last(torch.from_numpy(draws.normal(size=shape)).to(dtype))
+            # Columns of tables, whose numbers do not lie side by side.
+            rows, cols = torch.from_numpy(draws.integers(-9, 14, (n, 2))).T
+            flags = torch.from_numpy(draws.random((n, 3)) < 0.5).T
+            zooms = draws.integers(1, 4, (n, 2))[:, 0]
+            flip, transpose = (flags[0], flags[1]) if case % 3 else None, flags[2] if case % 5 else None
+            zoomed = case % 4 > 0
+            expected = patches.gather(
+                stack, rows, cols, size, flip, transpose, zooms=zooms if zoomed else None, halo=halo
+            )
+            found = patches_triton.gather(
+                stack, rows, cols, size, flip, transpose, torch.from_numpy(zooms) if zoomed else None, halo
+            )
+            assert found.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(found, expected, rtol=1e-6 if zoomed else 0, atol=1e-6 if zoomed else 0)
+        stack[:] = torch.nan
+        far = torch.tensor([40, -40])
+        assert not patches_triton.gather(stack, far, far, 3, None, None, None, 0).any()
+        print("done")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_gpu_on_which_triton_does_not_work_is_served_by_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "geoprospect._kernels.patches_triton", None)
+    patches._on_gpu.cache_clear()
+    with caplog.at_level("WARNING", logger="geoprospect"):
+        assert patches._on_gpu(torch.device("cpu")) is None
+    assert "triton cannot be used" in caplog.text
+    patches._on_gpu.cache_clear()

@@ -977,5 +977,7 @@ def test_a_cpu_computes_in_float32_with_the_bands_of_a_cell_side_by_side(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_sees_the_windows_that_the_cpu_sees_and_learns_alike() -> None:
     settings: dict[str, Any] = {"network": "resnet18", "lr": 1e-3, "precision": "float32"}
-    here, there = (train(device=device, **settings) for device in ("cpu", "cuda"))
-    np.testing.assert_allclose(there.history["loss"], here.history["loss"], rtol=2e-2)
+    # The loss of a first step is that of the same windows and weights; later ones part by rounding.
+    for batch, close in ((10_000, 1e-4), (32, 0.1)):
+        here, there = (train(device=device, batch=batch, **settings) for device in ("cpu", "cuda"))
+        np.testing.assert_allclose(there.history["loss"], here.history["loss"], rtol=close)

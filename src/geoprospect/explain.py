@@ -587,10 +587,12 @@ def _share_valid(valid: NDArray[np.bool_], places: _Places, crop: int) -> NDArra
 
 @contextlib.contextmanager
 def _on(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Have a network on the device for a while."""
+    """Have a network on the device for a while, and there in full float32."""
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     try:
         network.to(device)
-        yield
+        with exact if device.type == "cuda" else contextlib.nullcontext():
+            yield
     finally:
         network.cpu()
 

@@ -208,9 +208,7 @@ class Recipe:
         return self.halo if late and (epoch + step) % 2 else 0
 
 
-_GAO2022 = Recipe(
-    momentum=0.1, nesterov=False, weight_decay=1e-4, schedule="halve", rotations=False, precision="float32"
-)
+_GAO2022 = Recipe(momentum=0.1, nesterov=False, weight_decay=1e-4, schedule="halve", rotations=False)
 
 RECIPES = {
     # Batches of 32 with momentum 0.9: a tenth of a learning rate of 0.1 for 256, rounded (Goyal et al. 2017).

@@ -376,7 +376,7 @@ class _Looks:
         places = corners + draws.integers(*windows.crop_range(), endpoint=True)  # (N, 2)
         turns = _turns(draws.integers(2, size=(3, len(windows))), recipe)  # (3, N)
         order = _spread(windows.labels, draws) if recipe.prior is not None else draws.permutation(len(windows))
-        table = np.vstack([places.T, turns, windows.labels])[:, order]
+        table = np.vstack([places.T, turns, windows.labels]).take(order, axis=1)  # (6, N), row by row in memory
         rows, cols, *flags, truth = torch.from_numpy(table).to(device)
         zooms = windows.zooms[order] if (windows.zooms > 1).any() else None
         flip_y, flip_x, transpose = (flag.bool() for flag in flags)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import subprocess
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+log = logging.getLogger("geoprospect")
 
 
 def channels_last(stack: Tensor) -> Tensor:
@@ -44,6 +51,10 @@ def gather(
     -------
     (B, C, H, W), H = W = size + 2 halo, in the memory format of the stack
     """
+    if stack.is_cuda and _format(stack) == torch.channels_last and (in_one_launch := _on_gpu(stack.device)):
+        several = None if zooms is None or zooms.max(initial=1) == 1 else torch.from_numpy(zooms).to(stack.device)
+        with torch.cuda.device(stack.device):
+            return in_one_launch(stack, rows, cols, size, flip, transpose, several, halo)
     if zooms is None:
         return _cut(stack, rows, cols, size, flip, transpose, 1, halo)
     levels = np.unique(zooms)
@@ -60,6 +71,21 @@ def gather(
     for at, part in zip(places, parts, strict=True):
         result[at] = part
     return result
+
+
+@functools.cache
+def _on_gpu(device: torch.device) -> Callable[..., Tensor] | None:
+    """Return the kernel for a GPU, or None where triton is not installed or finds no compiler for the host."""
+    try:
+        from geoprospect._kernels.patches_triton import gather as in_one_launch
+
+        at = torch.zeros(1, dtype=torch.int64, device=device)
+        with torch.cuda.device(device):
+            in_one_launch(torch.zeros(1, 1, 1, device=device), at, at, 1, None, None, None, 0)
+    except (ImportError, OSError, RuntimeError, subprocess.CalledProcessError) as err:
+        log.warning("windows are cut by several kernels of torch, which is slower: triton cannot be used (%s)", err)
+        return None
+    return in_one_launch
 
 
 def _cut(

@@ -1,0 +1,105 @@
+"""One network for windows and for sliding over the ground: what the halo buys, and which BatchNorm statistics to keep.
+
+resnet18 on synthetic surveys, in spatial folds whose footprints count the context. "no halo" is trained on windows
+alone. With a halo, steps with 0 and 64 cells of context alternate in the last third of the epochs; the running
+statistics are kept as training left them, or estimated anew over the training windows without context, with it, or of
+both in turn; "each its own" takes those without context for windows and those with it for the ground. Scores are rank
+AUCs within folds of the windows held out, cut out by themselves ("window") or seen with their context ("dense"), with
+the difference of the probabilities between.
+
+    python benchmarks/halo.py [cpu|cuda] [number of surveys]
+"""
+
+import copy
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+import geoprospect as gp
+from geoprospect import training
+from geoprospect._kernels.patches import channels_last
+from geoprospect.inference import predict_windows
+from geoprospect.metrics import rank_auc
+from geoprospect.networks import set_halo
+
+HALO, SIZE, CROP, EPOCHS, FOLDS = 64, 64, 56, 30, 3
+device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cuda" if torch.cuda.is_available() else "cpu")
+surveys = int(sys.argv[2]) if len(sys.argv) > 2 else 4
+
+
+@torch.no_grad()
+def estimated(model, windows, survey, halos, passes=4):
+    """Return the model with running statistics that are the means over the training windows, turned as in training."""
+    model = copy.deepcopy(model)
+    stack = channels_last(torch.from_numpy(model.stack(survey)[0]).to(device))
+    recipe = gp.Recipe.of("default")
+    for net in model.networks:
+        net.to(device)
+        norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+        before = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean of all batches
+        net.train()
+        for number in range(passes):
+            looks = training._Looks.drawn(windows, recipe, np.random.default_rng(number), device)
+            for step, part in enumerate(training._slices(0, len(windows), len(windows) // recipe.batch)):
+                halo = halos[(step + number) % len(halos)]
+                set_halo(net, halo)
+                net(looks.cut(stack, part, windows.crop, halo)[0])
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        set_halo(net, 0)
+        net.eval().cpu()
+    return model
+
+
+def compared(label, by_window, dense):
+    gap, sides = np.abs(by_window - dense), (by_window > 0.5) != (dense > 0.5)
+    return {"window": rank_auc(label, by_window), "dense": rank_auc(label, dense), "mean of the gap": gap.mean(),
+            "99 % of it": np.quantile(gap, 0.99), "change side": sides.mean()}  # fmt: skip
+
+
+def main():
+    start, rows = time.perf_counter(), []
+    for seed in range(1, surveys + 1):
+        area = gp.synthetic.make_survey(shape=(768, 768), rng=seed)
+        survey = gp.interpolate(area.samples, area.grid)
+        windows = gp.sample_windows(survey, area.deposits, size=SIZE, crop=CROP, rng=seed)
+        for fit, test in gp.spatial_folds(windows, FOLDS, context=HALO):
+            fitted, tested = windows[fit], windows[test]
+            plain, haloed = (
+                gp.train(fitted, survey, "resnet18", device=str(device), rng=seed, epochs=EPOCHS, halo=halo)
+                for halo in (0, HALO)
+            )
+            kept = {
+                "no halo": plain,
+                "halo, as training left them": haloed,
+                "halo, of windows": estimated(haloed, fitted, survey, [0]),
+                "halo, with context": estimated(haloed, fitted, survey, [HALO]),
+                "halo, of both": estimated(haloed, fitted, survey, [0, HALO]),
+            }
+            seen = {
+                name: [predict_windows(model, survey, tested, str(device), halo=halo) for halo in (0, HALO)]
+                for name, model in kept.items()
+            }
+            seen["halo, each its own"] = [seen["halo, of windows"][0], seen["halo, with context"][1]]
+            rows += [{"statistics": name, **compared(tested.labels, *both)} for name, both in seen.items()]
+    print(
+        f"geoprospect {gp.__version__}, torch {torch.__version__}, {device}; {surveys} surveys x {FOLDS} folds, "
+        f"{SIZE} cells cropped to {CROP}, halo {HALO}, {EPOCHS} epochs; {time.perf_counter() - start:.0f} s\n"
+    )
+    table = pd.DataFrame(rows).groupby("statistics", sort=False)
+    mean, error = table.mean(), table.sem()
+    print("| " + " | ".join(["statistics", *mean.columns]) + " |\n|" + "---|" * (len(mean.columns) + 1))
+    for name in mean.index:
+        cells = (f"{m:.3f} ± {e:.3f}" for m, e in zip(mean.loc[name], error.loc[name], strict=True))
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
