@@ -10,12 +10,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from numba.np.ufunc.parallel import _launch_threads
-
-# numba's first parallel call tells OpenMP how many threads there are, and with it torch, whose small layers then mostly
-# wait for one another.
-_launch_threads()
-torch.set_num_threads(1)
 
 # Same examples in every run, and no deadline: the machines of a CI are not alike.
 settings.register_profile(

@@ -159,5 +159,6 @@ def test_capture_and_its_interval_come_from_the_deposits_by_cluster() -> None:
         for clusters in (np.repeat([0, 1], [9, 1]), np.arange(10))
     )
     assert one["capture_5"] == one["capture_20"] == pytest.approx(0.9)
-    assert (one["capture_10_low"], one["capture_10_high"]) == pytest.approx((0.0, 1.0))
-    assert each["capture_10_low"] > 0.5
+    for share in (5, 10, 20):
+        assert (one[f"capture_{share}_low"], one[f"capture_{share}_high"]) == pytest.approx((0.0, 1.0))
+        assert 0.5 < each[f"capture_{share}_low"] < each[f"capture_{share}"] < each[f"capture_{share}_high"]

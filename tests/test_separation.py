@@ -9,6 +9,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 import xarray as xr
@@ -25,8 +26,7 @@ from geoprospect.separation import (
     audit,
     correlation_range,
     default_buffer,
-    fold_table,
-    region_of,
+    fold_counts,
     spatial_folds,
 )
 
@@ -87,6 +87,11 @@ def boxes(windows: gp.Windows, context: int = 0) -> NDArray[np.object_]:
     )
 
 
+def fold_table(windows: gp.Windows, split: list[Any]) -> pd.DataFrame:
+    """Return the counts of every fold, one in a row."""
+    return pd.DataFrame([fold_counts(windows, *one) for one in split], index=range(1, len(split) + 1))
+
+
 def quietly(windows: gp.Windows, *args: Any, **settings: Any) -> list[Any]:
     """Return the split; where there is none, the example is no example."""
     with warnings.catch_warnings():
@@ -141,32 +146,6 @@ def test_no_training_ground_is_test_ground(
     for deposit in range(n_deposits):
         mine = np.flatnonzero(windows.deposits == deposit)
         assert len({fold_of.get(int(window)) for window in mine}) == 1  # together, in one test or in none
-
-
-@settings(max_examples=40)
-@given(
-    seed=st.integers(0, 10_000), folds=st.integers(2, 6), method=st.sampled_from(METHODS),
-    zooms=st.sampled_from([(1,), (1, 2)]), buffer=st.sampled_from([0.0, 300.0]),
-)  # fmt: skip
-def test_places_have_the_folds_of_the_windows_there(
-    seed: int, folds: int, method: str, zooms: tuple[int, ...], buffer: float
-) -> None:
-    places = [(int(r), int(c)) for r, c in np.random.default_rng(seed).integers(0, 60, (9, 2))]
-    windows = laid_out(seed, places, 4, 27, 40, zooms)
-    split = quietly(windows, folds, buffer, method=method)
-    expected = np.full(len(windows), -1)
-    for number, (_, test) in enumerate(split):
-        expected[test] = number
-    where = region_of(windows, folds, buffer, method=method)
-    ore = windows.labels == 1
-    np.testing.assert_array_equal(where(windows.deposit_points[windows.deposits[ore]]), expected[ore])
-    np.testing.assert_array_equal(where(windows.centres[~ore]), expected[~ore])
-    everywhere = where(np.column_stack([a.ravel() for a in np.meshgrid(GRID.x, GRID.y)]))
-    assert set(everywhere) - {-1} == set(range(len(split)))
-    if (expected >= 0).all():
-        assert (everywhere >= 0).all()
-    assert where(np.array([[0.0, 0.0], [np.nan, 1.0]])).tolist() == [-1, -1]
-    assert where(np.empty((0, 2))).tolist() == []
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -237,19 +216,6 @@ def test_blocks_are_squares_from_the_north_west_corner_with_even_folds() -> None
     assert np.ptp(table.test_barren) <= 6  # the fullest of 16 blocks
 
 
-def test_blocks_without_windows_go_with_the_nearest_that_has_some() -> None:
-    windows = windows_at([(2, 2, 0), (2, 52, 1)], [(8, 2), (8, 52)], [(4, 4), (4, 54)], size=4)
-    with pytest.warns(DataWarning, match="fewer than 10"):
-        where = region_of_and_split(windows)
-    lower = np.array([(GRID.x[3], GRID.y[58]), (GRID.x[58], GRID.y[58])])
-    assert where(lower).tolist() == where(windows.centres[:2]).tolist() == [0, 1]
-
-
-def region_of_and_split(windows: gp.Windows) -> Any:
-    spatial_folds(windows, 2, method="blocks", block=1000.0)
-    return region_of(windows, 2, method="blocks", block=1000.0)
-
-
 @pytest.mark.parametrize(("size", "folds", "side"), [(6, 5, 6000 / 10**0.5), (2, 5, 800.0), (12, 5, 2400.0)])
 def test_a_block_is_four_footprints_or_what_two_blocks_a_fold_allow(size: int, folds: int, side: float) -> None:
     rule = separation._Rule(folds, 0.0, "blocks", None, 0)
@@ -283,7 +249,7 @@ def test_windows_that_share_an_edge_are_apart_and_a_buffer_or_context_parts_them
         table = fold_table(windows, spatial_folds(windows, 2, buffer=1.0))
     assert table.dropped.tolist() == [1, 1]
     assert table.loc[1].to_dict() == {
-        "train_ore": 2, "train_barren": 1, "test_ore": 2, "test_barren": 2, "dropped": 1, "test_deposits": 1,
+        "train_ore": 2, "train_barren": 1, "test_ore": 2, "test_barren": 2, "test_deposits": 1, "dropped": 1,
     }  # fmt: skip
 
 
@@ -307,8 +273,6 @@ def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
         split = spatial_folds(windows, folds=3)
     assert [set(windows.deposits[test].tolist()) for _, test in split] == [{-1, 0}, {-1, 1}]
     assert all(2 in windows.deposits[fit] for fit, _ in split)  # it still trains
-    south, north = windows.deposit_points[[2]], windows.deposit_points[[0]]
-    assert region_of(windows, 3)(np.concatenate([south, north])).tolist() == [-1, 0]
 
 
 def test_folds_with_little_to_train_on_are_counted_in_a_warning() -> None:
@@ -407,11 +371,6 @@ def test_where_no_change_is_enough_two_are_named() -> None:
             spatial_folds(separation._shrunk(windows, size), 4, **more)  # type: ignore[arg-type]
 
 
-def test_the_same_is_raised_where_the_fold_of_a_place_is_asked() -> None:
-    with pytest.raises(SeparationError, match="what would work"):
-        region_of(WINDOWS, 4, 4000.0)
-
-
 @pytest.mark.parametrize(
     ("windows", "why"),
     [
@@ -462,15 +421,13 @@ def test_smaller_windows_lie_in_the_larger_and_hold_the_deposit(seed: int, size:
     ids=str,
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(changed: dict[str, Any], name: str) -> None:
-    for split in (spatial_folds, region_of):
-        with pytest.raises(InputError, match=re.escape(name)):
-            split(WINDOWS, **changed)
+    with pytest.raises(InputError, match=re.escape(name)):
+        spatial_folds(WINDOWS, **changed)
 
 
 def test_windows_without_ore_cannot_be_split() -> None:
-    for split in (spatial_folds, region_of):
-        with pytest.raises(InputError, match="hold no ore"):
-            split(WINDOWS[WINDOWS.labels == 0])
+    with pytest.raises(InputError, match="hold no ore"):
+        spatial_folds(WINDOWS[WINDOWS.labels == 0])
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -46,8 +46,8 @@ class Scores:
         ``average_precision`` within folds, averaged; ``balanced_accuracy``, ``macro_f1``, ``brier`` and
         ``calibration_slope`` of methods that give probabilities, at 0.5 where they need a threshold. From
         the out-of-fold map: ``capture_5``, ``capture_10``, ``capture_20``, the share of deposits in the
-        best 5, 10 and 20 % of the ground (``capture_10_low``, ``capture_10_high``: 95 % interval by
-        bootstrap over clusters of deposits); ``crossing``, the share captured where the curves of the
+        best 5, 10 and 20 % of the ground, each with ``_low`` and ``_high``, its 95 % interval by
+        bootstrap over clusters of deposits; ``crossing``, the share captured where the curves of the
         prediction-area plot cross; ``density``, the normalized density there.
     windows : pandas.DataFrame
         One row per tested window: ``window``, ``fold``, ``label``, ``cluster`` (the unit that is
@@ -264,8 +264,8 @@ def score_table(
 
 _ORDER = [
     "auc", "low", "high", "difference", "difference_low", "difference_high", "beats", "p_obuchowski",
-    "average_precision", "balanced_accuracy", "macro_f1", "brier", "calibration_slope", "capture_5", "capture_10",
-    "capture_10_low", "capture_10_high", "capture_20", "crossing", "density",
+    "average_precision", "balanced_accuracy", "macro_f1", "brier", "calibration_slope",
+    *(f"capture_{share}{bound}" for share in _SHARES for bound in ("", "_low", "_high")), "crossing", "density",
 ]  # fmt: skip
 
 
@@ -314,13 +314,14 @@ def _of_probabilities(labels: NDArray[np.int64], probabilities: NDArray[np.float
 
 
 def _of_map(rates: Rates, clusters: NDArray[np.int64], rng: np.random.Generator) -> dict[str, float]:
-    """Return capture, crossing and density, and the interval of one capture over clusters of deposits."""
-    row = {f"capture_{share}": float(rates.capture(share / 100)) for share in _SHARES}
+    """Return captures with their intervals over clusters of deposits, the crossing and the density there."""
     units, unit = np.unique(clusters, return_inverse=True)
     drawn = rng.multinomial(units.size, np.full(units.size, 1 / units.size), size=_REPLICATES)[:, unit]  # (R, D)
-    found = np.array(
-        [Rates(np.array([low]), np.array([high])).capture(0.1) for low, high in zip(rates.low, rates.high, strict=True)]
-    )
-    resampled = (drawn * found).sum(axis=1) / drawn.sum(axis=1)
-    row["capture_10_low"], row["capture_10_high"] = np.quantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    each = [Rates(np.array([low]), np.array([high])) for low, high in zip(rates.low, rates.high, strict=True)]
+    row = {}
+    for share in _SHARES:
+        found = np.array([one.capture(share / 100) for one in each])  # (D,)
+        interval = np.quantile((drawn * found).sum(axis=1) / drawn.sum(axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+        row[f"capture_{share}"] = float(rates.capture(share / 100))
+        row |= dict(zip((f"capture_{share}_low", f"capture_{share}_high"), map(float, interval), strict=True))
     return row | {"crossing": rates.crossing[1], "density": rates.density}

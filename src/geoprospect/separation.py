@@ -7,14 +7,13 @@ import logging
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, first_rows
 from geoprospect._kernels.variogram import correlation_length, variogram
@@ -61,12 +60,10 @@ class _Rule:
 
 @dataclass(frozen=True)
 class _Split:
-    """The folds that can be used, of which regions they are, and what the other regions lack."""
+    """The folds that can be used, and what the other regions lack."""
 
     parts: list[Fold]
-    regions: _Ints
     lacking: list[tuple[str, ...]]
-    place: Callable[[_Floats], _Ints]  # points (N, 2) to regions (N,)
 
 
 def spatial_folds(
@@ -153,78 +150,16 @@ def spatial_folds(
     return split.parts
 
 
-def region_of(
-    windows: Windows,
-    folds: int = 5,
-    buffer: float = 0.0,
-    *,
-    method: str = "regions",
-    block: float | None = None,
-    context: int = 0,
-) -> Callable[[_Floats], _Ints]:
-    """Return what tells the fold in whose test ground places lie.
-
-    Parameters
-    ----------
-    windows, folds, buffer, method, block, context
-        As for `spatial_folds`, of whose list the folds are numbered.
-
-    Returns
-    -------
-    callable
-        Takes points (x, y) of shape (n, 2) in CRS units, gives fold numbers of shape (n,); -1 off the
-        grid and in regions that are left out.
-
-    Notes
-    -----
-    At the border of two folds a place may belong to the one, and a window around it reach into the
-    training ground of that fold, where no test window kept it away; `audit` finds these.
-    """
-    rule = _checked(windows, folds, buffer, method, block, context)
-    split = _split(windows, rule)
-    if len(split.parts) < 2:
-        raise SeparationError(_too_little(windows, rule, split))
-    grid, place = windows.grid, split.place
-
-    def fold_of(points: _Floats) -> _Ints:
-        fold = np.full(len(points), -1, dtype=np.int64)
-        here = grid.contains(*points.T)
-        if here.any():
-            region = place(points[here])
-            at = np.minimum(np.searchsorted(split.regions, region), len(split.regions) - 1)
-            fold[here] = np.where(split.regions[at] == region, at, -1)
-        return fold
-
-    return fold_of
-
-
-def fold_table(windows: Windows, split: list[Fold]) -> pd.DataFrame:
-    """Count what is trained on, tested and left out in each fold.
-
-    Parameters
-    ----------
-    windows : Windows
-        That were split.
-    split : list of (train, test)
-        From `spatial_folds`.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by ``fold``, from 1: ``train_ore``, ``train_barren``, ``test_ore``, ``test_barren``,
-        ``dropped`` (windows in neither part) and ``test_deposits``.
-    """
-    rows = []
-    for fit, test in split:
-        counts = {
-            f"{what}_{kind}": int((windows.labels[at] == label).sum())
-            for what, at in (("train", fit), ("test", test))
-            for kind, label in (("ore", 1), ("barren", 0))
-        }
-        tested = windows.deposits[test]
-        dropped, n_deposits = len(windows) - len(fit) - len(test), len(np.unique(tested[tested >= 0]))
-        rows.append(counts | {"dropped": dropped, "test_deposits": n_deposits})
-    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="fold"))
+def fold_counts(windows: Windows, fit: _Ints, test: _Ints) -> dict[str, int]:
+    """Return how many windows of each class, and deposits, a fold has, and how many windows are in neither part."""
+    counts = {
+        f"{what}_{kind}": int((windows.labels[at] == label).sum())
+        for what, at in (("train", fit), ("test", test))
+        for kind, label in (("ore", 1), ("barren", 0))
+    }
+    deposits = windows.deposits[test]
+    dropped = len(windows) - len(fit) - len(test)
+    return counts | {"test_deposits": len(np.unique(deposits[deposits >= 0])), "dropped": dropped}
 
 
 def audit(train: Windows, test: Windows, context: int = 0) -> NDArray[np.float64]:
@@ -474,8 +409,8 @@ def _cluster(windows: Windows, rule: _Rule) -> _Ints:
     return clusters(_known(windows), _width(windows, rule.context) + rule.buffer)
 
 
-def _divided(windows: Windows, rule: _Rule) -> tuple[_Ints, Callable[[_Floats], _Ints]]:
-    """Return the region of each window, and what tells that of a place."""
+def _divided(windows: Windows, rule: _Rule) -> _Ints:
+    """Return the region of each window."""
     if rule.method == "blocks":
         return _by_blocks(windows, rule)
     deposits, anchors = _known(windows), _anchors(windows)
@@ -487,41 +422,27 @@ def _divided(windows: Windows, rule: _Rule) -> tuple[_Ints, Callable[[_Floats], 
         barren = group[nearest(anchors[windows.labels == 0], deposits)]
         load = np.column_stack([np.bincount(one, minlength=n_clusters) for one in (group, barren)])
         group = dealt(load, min(rule.folds, n_clusters))[group]
-
-    def place(points: _Floats) -> _Ints:
-        at: _Ints = group[nearest(points, deposits)]
-        return at
-
-    return place(anchors), place
+    region: _Ints = group[nearest(anchors, deposits)]
+    return region
 
 
-def _by_blocks(windows: Windows, rule: _Rule) -> tuple[_Ints, Callable[[_Floats], _Ints]]:
-    """Return the fold of each window by square blocks from the north-west corner, and what tells that of a place."""
+def _by_blocks(windows: Windows, rule: _Rule) -> _Ints:
+    """Return the fold of each window by square blocks from the north-west corner."""
     side = _block_side(windows, rule) if rule.block is None else rule.block
     left, _, right, top = windows.grid.bounds
     abreast = math.ceil((right - left) / side) + 1
 
-    def block_of(points: _Floats) -> _Floats:
+    def number(points: _Floats) -> _Ints:
         # Rounded, because 0.3 / 0.1 is a little less than 3.
-        return np.floor(np.round((points - (left, top)) * (1, -1) / side, 9))
-
-    def number(blocks: _Floats) -> _Ints:
+        blocks = np.floor(np.round((points - (left, top)) * (1, -1) / side, 9))
         return (blocks[:, 1] * abreast + blocks[:, 0]).astype(np.int64)
 
-    blocks = block_of(_anchors(windows))
-    known, first, at = np.unique(number(blocks), return_index=True, return_inverse=True)
-    deposits = np.searchsorted(known, number(block_of(_known(windows))))
+    known, at = np.unique(number(_anchors(windows)), return_inverse=True)
+    deposits = np.searchsorted(known, number(_known(windows)))
     barren = at[windows.labels == 0]
     load = np.column_stack([np.bincount(one, minlength=len(known)) for one in (deposits, barren)])
-    fold = dealt(load, min(rule.folds, int((load[:, 0] > 0).sum())))
-    tree = cKDTree(blocks[first])
-
-    def place(points: _Floats) -> _Ints:
-        # Ground without windows goes with the nearest block that has some.
-        at: _Ints = fold[tree.query(block_of(points))[1]]
-        return at
-
-    return fold[at], place
+    fold: _Ints = dealt(load, min(rule.folds, int((load[:, 0] > 0).sum())))[at]
+    return fold
 
 
 def _block_side(windows: Windows, rule: _Rule) -> float:
@@ -536,16 +457,13 @@ def _block_side(windows: Windows, rule: _Rule) -> float:
 
 def _split(windows: Windows, rule: _Rule) -> _Split:
     """Return the folds that hold both classes in training and test, and what the others lack."""
-    region, place = _divided(windows, rule)
-    parts, regions, lacking = [], [], []
-    for number, (fit, test) in zip(np.unique(region), _parts(windows, region, rule), strict=True):
-        lacks = _lacks(windows, fit, test)
-        if lacks:
+    parts, lacking = [], []
+    for fit, test in _parts(windows, _divided(windows, rule), rule):
+        if lacks := _lacks(windows, fit, test):
             lacking.append(lacks)
         else:
             parts.append((fit, test))
-            regions.append(number)
-    return _Split(parts, np.array(regions, dtype=np.int64), lacking, place)
+    return _Split(parts, lacking)
 
 
 def _parts(windows: Windows, region: _Ints, rule: _Rule) -> list[Fold]:
@@ -722,7 +640,7 @@ def _why(windows: Windows, rule: _Rule) -> str:
 
 def _what_is_left(windows: Windows, rule: _Rule) -> tuple[bool, str]:
     """Return whether a buffer leaves enough to train on, and how much in the fold where it takes most."""
-    region, _ = _divided(windows, rule)
+    region = _divided(windows, rule)
     worst, least, folds = "", math.inf, 0
     with_it, without = _parts(windows, region, rule), _parts(windows, region, replace(rule, buffer=0.0))
     for (fit, test), (free, _) in zip(with_it, without, strict=True):

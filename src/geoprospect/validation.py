@@ -31,7 +31,14 @@ from geoprospect.samples import Samples
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening import Rule
 from geoprospect.screening import screen as screen_bands
-from geoprospect.separation import audit, default_buffer, deposit_clusters, independent_units, spatial_folds
+from geoprospect.separation import (
+    audit,
+    default_buffer,
+    deposit_clusters,
+    fold_counts,
+    independent_units,
+    spatial_folds,
+)
 from geoprospect.significance import auc_interval
 from geoprospect.training import train
 from geoprospect.windows import Windows
@@ -242,7 +249,7 @@ def _one_fold(
     scores = {study.network: each.mean(axis=0), **_baseline_scores(study, model, bands, fit, looked, seed)}
     tested = pd.DataFrame({"window": test, "fold": number, "label": windows.labels[test]})
     tested = tested.assign(**{name: score[: test.size] for name, score in scores.items()})[known]
-    row = {"fold": number, **_counts(windows, fit, test[known]), "dropped": len(windows) - fit.size - test.size,
+    row = {"fold": number, **fold_counts(windows, fit, test[known]), "dropped": len(windows) - fit.size - test.size,
            "bands": ", ".join(map(str, bands.data_vars)),
            **{name: rank_auc(tested["label"], tested[name]) for name in scores}}  # fmt: skip
     if study.calibrated:
@@ -346,16 +353,6 @@ def _auc_of_draws(test: Windows, each: NDArray[np.float64]) -> NDArray[np.float6
 def _draws(aucs: list[NDArray[np.float64]]) -> pd.DataFrame:
     mean = np.nanmean(np.stack(aucs), axis=0)
     return pd.DataFrame({"auc": mean}, index=pd.RangeIndex(len(mean), name="draw"))
-
-
-def _counts(windows: Windows, fit: NDArray[np.int64], test: NDArray[np.int64]) -> dict[str, int]:
-    counts = {
-        f"{what}_{kind}": int((windows.labels[at] == label).sum())
-        for what, at in (("train", fit), ("test", test))
-        for kind, label in (("ore", 1), ("barren", 0))
-    }
-    deposits = windows.deposits[test]
-    return counts | {"test_deposits": len(np.unique(deposits[deposits >= 0]))}
 
 
 def _calibrated_brier(

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import config, get_num_threads, njit
+from numba.np.ufunc import parallel
 from numpy.typing import NDArray
 
 SIDE = 16  # cells along a block
@@ -51,7 +52,7 @@ def in_threads(
     The number of threads is that of numba (``NUMBA_NUM_THREADS``, `numba.set_num_threads`) where it is None.
     """
     todo = list(jobs)
-    count = min(threads or get_num_threads(), len(todo))
+    count = min(threads or _threads_of_numba(), len(todo))
     if count <= 1:
         for job in todo:
             work(*job)
@@ -65,6 +66,16 @@ def in_threads(
                 done(job[-1])
     finally:  # after Ctrl-C or an error, what has not begun is not begun
         pool.shutdown(cancel_futures=True)
+
+
+def _threads_of_numba() -> int:
+    """Return numba's number of threads.
+
+    Asking numba itself has it start threads of its own, which sets the number of OpenMP's, and with it torch's.
+    """
+    started: bool = getattr(parallel, "_is_initialized", True)
+    count: int = get_num_threads() if started else config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return count
 
 
 def masks(values: Floats) -> tuple[Flags, NDArray[np.int64]]:
