@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from geoprospect import model as model_module
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import build_network
-from geoprospect.publishing import write_manifest
+from geoprospect.publishing import MANIFEST, write_manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -278,6 +279,15 @@ def test_random_bytes_in_place_of_the_weights_are_refused(seed: int, folder: Pat
     (folder / "network-0.safetensors").write_bytes(np.random.default_rng(seed).bytes(5000))
     write_manifest(folder)
     with pytest.raises(CorruptFileError, match="network-0"):
+        ProspectivityModel.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.json", "network-1.safetensors"])
+def test_a_file_of_which_the_manifest_says_nothing_is_not_read(name: str, folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["sha256"][name]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CorruptFileError, match=f"does not name {re.escape(name)}"):
         ProspectivityModel.load(folder)
 
 

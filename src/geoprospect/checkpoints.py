@@ -113,11 +113,11 @@ class Checkpoint:
         """
         if not (self.path / _NUMBERS).is_file():
             return None
-        check_manifest(self.path)
+        named = check_manifest(self.path, [_NUMBERS])
         numbers = self._numbers()
         self._compare(numbers["plan"], json.loads(json.dumps(plan)))
         try:
-            tensors = load_file(self.path / _TENSORS) if (self.path / _TENSORS).is_file() else {}
+            tensors = load_file(self.path / _TENSORS) if _TENSORS in named else {}
             best = numbers["best"]
             kept = Kept(
                 model=ProspectivityModel.load(self.path), seed=check_int("seed", numbers["seed"], 0),

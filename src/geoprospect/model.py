@@ -24,7 +24,7 @@ from geoprospect._version import __version__
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import Grid
 from geoprospect.networks import build_network
-from geoprospect.publishing import check_manifest, published, write_manifest
+from geoprospect.publishing import check_manifest, check_named, published, write_manifest
 
 _FORMAT = 1
 _META = "model.json"
@@ -189,7 +189,7 @@ class ProspectivityModel:
             raise MissingFileError(
                 f"folder={str(path)!r}: holds no model; it is a folder that ProspectivityModel.save wrote"
             )
-        check_manifest(path)
+        named = check_manifest(path, [_META])
         try:
             meta = json.loads((path / _META).read_text(encoding="utf-8"))
             if meta["format"] != _FORMAT:
@@ -199,10 +199,9 @@ class ProspectivityModel:
             bands = tuple(map(str, meta["bands"]))
             n_models = check_int("n_models", meta["n_models"])
             norm = meta.get("norm", "batch")  # of which earlier descriptions say nothing
-            networks = tuple(
-                _read_network(path / f"network-{i}.safetensors", meta["network"], len(bands), norm)
-                for i in range(n_models)
-            )
+            files = [f"network-{i}.safetensors" for i in range(n_models)]
+            check_named(path, named, files)
+            networks = tuple(_read_network(path / file, meta["network"], len(bands), norm) for file in files)
             model = cls(
                 networks=networks, network=meta["network"], bands=bands, units=tuple(map(str, meta["units"])),
                 offset=np.array(meta["offset"], dtype=np.float64), scale=np.array(meta["scale"], dtype=np.float64),

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from geoprospect.errors import CorruptFileError, OutputError
@@ -64,22 +64,34 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=2) + "\n", encoding="utf-8")
 
 
-def check_manifest(folder: Path) -> None:
-    """Raise `CorruptFileError` where a file of `folder` is not what its manifest says."""
+def check_manifest(folder: Path, needed: Iterable[str] = ()) -> dict[str, str]:
+    """Raise `CorruptFileError` where a file of `folder` is not what its manifest says, or a needed one is not named.
+
+    Returns the manifest, for files that turn out to be needed later: `check_named`.
+    """
     try:
-        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"].items()
+        sums = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"].items())
         present = {file.name for file in folder.iterdir() if file.is_file()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise CorruptFileError(
             f"{folder / MANIFEST}: missing or unreadable ({err}); the folder is not complete"
         ) from err
-    for name, expected in sums:
+    check_named(folder, sums, needed)
+    for name, expected in sums.items():
         file = folder / name
         # Looked up in the listing, so a name with ".." or "/" in it leads nowhere.
         if name not in present:
             raise CorruptFileError(f"{file}: named in the manifest and not there; the folder is not complete")
         if _sha256(file) != expected:
             raise CorruptFileError(f"{file}: its SHA-256 is not that of the manifest; the file was changed or damaged")
+    return sums
+
+
+def check_named(folder: Path, sums: Mapping[str, str], needed: Iterable[str]) -> None:
+    """Raise `CorruptFileError` where the manifest says nothing of a file that is to be read."""
+    for name in needed:
+        if name not in sums:
+            raise CorruptFileError(f"{folder / MANIFEST}: does not name {name}; the folder is not complete")
 
 
 def _sha256(file: Path) -> str:
