@@ -7,15 +7,15 @@ there it tells of chance in training alone. The best baselines stand below for c
 minutes on an H200 with 14 workers and CUDA's MPS (nvidia-cuda-mps-control -d); a folder keeps what is done, and a call
 that names it again goes on; with 0 workers it only shows what is there.
 
-    python benchmarks/recipes.py FOLDER [workers] [cpu|cuda]
+    python benchmarks/recipes.py FOLDER [--workers 2] [--device auto] [--network resnet18]
 """
 
+import argparse
 import concurrent.futures
 import json
 import multiprocessing
 import os
 import pickle
-import sys
 import time
 from pathlib import Path
 
@@ -62,21 +62,21 @@ def arabian_shield(data):
     return gp.sample_windows(survey, deposits, size=24, crop=21, rng=0), survey
 
 
-def one(study, survey_name, recipe_name, seed, device, settings, baselines):
+def one(study, survey_name, recipe_name, seed, device, network, settings, baselines):
     torch.set_num_threads(1)
     windows, survey = pickle.loads(study)
     start = time.perf_counter()
     scores = gp.cross_validate(
-        windows, survey, "resnet18", rng=seed, device=device, map_stride=0, paper_protocol=False,
+        windows, survey, network, rng=seed, device=device, map_stride=0, paper_protocol=False,
         baselines=baselines, **settings,
     )  # fmt: skip
     table = scores.table[["auc", "average_precision"]].to_dict("index")
-    return {"survey": survey_name, "recipe": recipe_name, "seed": seed, "device": device, "table": table,
+    return {"survey": survey_name, "recipe": recipe_name, "seed": seed, "network": network, "table": table,
             "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
 
 
-def report(lines):
-    rows = [(r["survey"], r["seed"], r["recipe"], *r["table"]["resnet18"].values()) for r in lines]
+def report(lines, network):
+    rows = [(r["survey"], r["seed"], r["recipe"], *r["table"][network].values()) for r in lines]
     runs = pd.DataFrame(rows, columns=["survey", "seed", "recipe", "auc", "ap"])
     for group, part in runs.groupby(runs["survey"].str.startswith("synthetic").map({True: "synthetic", False: "real"})):
         auc, ap = (part.pivot_table(index=["survey", "seed"], columns="recipe", values=name) for name in ("auc", "ap"))
@@ -91,23 +91,24 @@ def report(lines):
                 cells += [f"{values[name].mean():.3f}", f"{gain.mean():+.3f}", f"{gain.sem():.3f}"]
             print(f"| {name} | {' | '.join(cells[:3])} | {' | '.join(cells[3:5])} | {auc[name].notna().sum()} |")
         others = pd.DataFrame(
-            {name: value["auc"] for name, value in r["table"].items() if name != "resnet18"}
+            {name: value["auc"] for name, value in r["table"].items() if name != network}
             for r in lines if len(r["table"]) > 1 and r["survey"].startswith("synthetic") == (group == "synthetic")
         )  # fmt: skip
         print("\nbaselines on the same windows: " + ", ".join(f"{k} {v:.3f}" for k, v in others.mean().items()))
 
 
-def trained(workers, device, done):
+def trained(asked, done):
     """Train what is not done yet, and yield each as it comes."""
     studies = {f"synthetic {seed}": synthetic(seed) for seed in SYNTHETIC}
     if data := os.environ.get("GEOPROSPECT_DATA"):
         studies["Arabian Shield"] = arabian_shield(data)
     packed = {name: pickle.dumps(study) for name, study in studies.items()}
     each = [(name, seed) for name in studies for seed in (REAL_SEEDS if name == "Arabian Shield" else [0])]
-    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with concurrent.futures.ProcessPoolExecutor(asked.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = [
             pool.submit(
-                one, packed[survey], survey, recipe, seed, device, RECIPES[recipe], {} if place else None
+                one, packed[survey], survey, recipe, seed, asked.device, asked.network, RECIPES[recipe],
+                {} if place else None,
             )
             for place, recipe in enumerate(RECIPES) for survey, seed in each if (survey, recipe, seed) not in done
         ]  # fmt: skip
@@ -116,19 +117,23 @@ def trained(workers, device, done):
 
 
 def main():
-    folder, workers = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 2
-    device = sys.argv[3] if len(sys.argv) > 3 else "cuda" if torch.cuda.is_available() else "cpu"
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "runs.jsonl"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--network", default="resnet18")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    kept = asked.folder / f"{asked.network}.jsonl"
     lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    if workers:
+    if asked.workers:
         done = {(r["survey"], r["recipe"], r["seed"]) for r in lines}
         with kept.open("a") as file:
-            for line in trained(workers, device, done):
+            for line in trained(asked, done):
                 print(json.dumps(line), file=file, flush=True)
                 lines.append(line)
-    print(f"geoprospect {gp.__version__}, torch {torch.__version__}; resnet18, rank AUC within folds")
-    report(lines)
+    print(f"geoprospect {gp.__version__}, torch {torch.__version__}; {asked.network}, rank AUC within folds")
+    report(lines, asked.network)
 
 
 if __name__ == "__main__":
