@@ -54,6 +54,7 @@ FLOORS = [
         "separation",
         "recipes",
         "networks",
+        "dense",
         "targets",
         "synthetic",
     ],
@@ -71,6 +72,7 @@ HOMES = {
     "torch": {
         "_kernels",
         "networks",
+        "dense",
         "model",
         "checkpoints",
         "training",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from geoprospect._checks import check_choice, check_input_file, check_int, check_number
 from geoprospect.errors import DataWarning, DependencyError, InputError
@@ -161,6 +161,17 @@ def set_halo(network: nn.Module, cells: int) -> None:
             f"{below} or {below + FEATURE_STRIDE}"
         )
     last_features(network).features = cells // FEATURE_STRIDE
+
+
+def traced(network: nn.Module) -> fx.GraphModule:
+    """Return the graph of a network from `build_network`, its layers as they are."""
+    shuffle = _torchvision_models().shufflenetv2.channel_shuffle
+
+    class Tracer(fx.Tracer):
+        def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+            return isinstance(module, (Crop, nn.Linear)) or super().is_leaf_module(module, name)
+
+    return fx.GraphModule(network, Tracer(autowrap_functions=(shuffle,)).trace(network))
 
 
 def last_features(network: nn.Module) -> Crop:

@@ -1,0 +1,278 @@
+"""Networks slid over the ground: against their windows with context, in float64, tile by tile."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from affine import Affine
+from torch import Tensor, nn
+
+import geoprospect as gp
+from geoprospect import dense, inference
+from geoprospect.dense import Dense, check_agreement
+from geoprospect.errors import DataWarning, InputError
+from geoprospect.networks import EXACT_HALO, Crop, build_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = "shufflenet_v2_x1_0"
+
+
+def lively(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights and statistics with which no layer is idle: a fresh network hides errors."""
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for tensor, low, high in ((module.running_var, 0.5, 1.5), (module.weight, 0.5, 1.5),
+                                          (module.running_mean, -0.3, 0.3), (module.bias, -0.2, 0.4)):  # fmt: skip
+                    tensor.uniform_(low, high, generator=draws)  # type: ignore[union-attr]
+            elif isinstance(module, nn.Conv2d):
+                fan = module.weight[0].numel()
+                module.weight.normal_(0, (2 / fan) ** 0.5, generator=draws)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("name", "stride", "crop"), [
+    ("resnet50", 32, 64), ("resnet18", 8, 57), ("mobilenet_v2", 32, 96), ("mobilenet_v2", 16, 33),
+    ("googlenet", 32, 96), ("googlenet", 8, 40), (SMALL, 32, 28), (SMALL, 16, 96), (SMALL, 8, 57), (SMALL, 4, 40),
+])  # fmt: skip
+def test_windows_of_a_tile_are_windows_with_their_context(name: str, stride: int, crop: int) -> None:
+    network = lively(build_network(name, 3))
+    assert check_agreement(network, crop, stride) < 1e-12
+    assert Dense(network, crop, stride).halo == EXACT_HALO[name]
+
+
+def on_ground(network: nn.Module, ground: Tensor, crop: int, stride: int, tile: int) -> np.ndarray:
+    """Return the margins of all windows of some ground, by tiles of so many windows."""
+    slid = Dense(network, crop, stride).double()
+    shape = [(length - crop) // stride + 1 for length in ground.shape[1:]]
+    result = np.full(shape, np.nan)
+    for row in range(0, shape[0], tile):
+        for col in range(0, shape[1], tile):
+            part, context, n = [], [], []
+            for first, count, length in ((row, shape[0], ground.shape[1]), (col, shape[1], ground.shape[2])):
+                last = min(first + tile, count) - 1
+                start = max(0, first * stride - slid.halo)
+                part.append(slice(start, min(length, last * stride + crop + slid.halo)))
+                context.append(first * stride - start)
+                n.append(last - first + 1)
+            logits = slid(ground[None, :, part[0], part[1]], tuple(context), tuple(n))[0]
+            result[row : row + tile, col : col + tile] = logits[1] - logits[0]
+    return result
+
+
+@pytest.mark.parametrize(("name", "stride", "shape"), [
+    (SMALL, 32, (501, 420)), (SMALL, 8, (96, 400)), ("googlenet", 16, (260, 333)), ("resnet18", 16, (64, 560)),
+])  # fmt: skip
+def test_any_tiles_give_the_whole_at_the_edges_of_the_ground_too(
+    name: str, stride: int, shape: tuple[int, int]
+) -> None:
+    network = lively(build_network(name, 2)).double()
+    ground = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    whole = on_ground(network, ground, 60, stride, 1000)
+    assert np.isfinite(whole).all()
+    assert whole.std() > 1e-3 * abs(whole).max()
+    for tile in (5, 9):
+        np.testing.assert_allclose(
+            on_ground(network, ground, 60, stride, tile), whole, rtol=0, atol=1e-12 * abs(whole).max()
+        )
+
+
+def test_a_whole_raster_is_the_plain_network_without_its_pooling() -> None:
+    """At the edge of the ground a window is padded as the network pads."""
+    network = lively(build_network("resnet18", 2)).double()
+    ground = torch.randn(1, 2, 200, 170, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    kept: list[Tensor] = []
+    crop = next(module for module in network.modules() if isinstance(module, Crop))
+    handle = crop.register_forward_hook(lambda module, given, out: kept.append(out))
+    with torch.inference_mode():
+        network(ground)
+        handle.remove()
+        features = kept[0][0]  # (F, 7, 6)
+        head: Any = network.get_submodule("fc")
+        expected = torch.stack(
+            [head(features[:, i : i + 2, j : j + 2].mean((1, 2))) for i in range(5) for j in range(4)]
+        )
+        found = Dense(network, 64, 32)(ground, (0, 0), (5, 4))[0].flatten(1).T
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+class Squeezed(nn.Module):
+    """Weighs channels by their mean over the whole image, as squeeze-and-excitation does."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        weighed: Tensor = x * x.mean((2, 3), keepdim=True)
+        return weighed
+
+
+def spoiled(how: str) -> nn.Module:
+    network: Any = lively(build_network("resnet18", 2, norm="group" if how == "group" else "batch"))
+    if how == "squeezed":
+        network.layer2 = Squeezed(network.layer2)
+    elif how == "attention":
+        network.layer3 = nn.Sequential(network.layer3, nn.Flatten(2), nn.MultiheadAttention(4, 1))
+    elif how == "mirrored":
+        network.conv1.padding_mode = "reflect"
+    elif how == "averaged":
+        network.maxpool = nn.AvgPool2d(2)
+    elif how == "oblong":
+        network.layer1[0].conv1 = nn.Conv2d(64, 64, (1, 3), padding=(0, 1))
+    elif how == "deep head":
+        network.fc = nn.Sequential(nn.Linear(512, 4), nn.ReLU(), nn.Linear(4, 2))
+    elif how == "pooled by the largest":
+        network.avgpool = nn.Sequential(network.avgpool[0], nn.AdaptiveMaxPool2d(1))
+    return network.eval()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("how", "named"), [
+    ("group", "bn1"), ("squeezed", "mean"), ("attention", "layer3.1"), ("mirrored", "conv1"), ("averaged", "maxpool"),
+    ("oblong", "layer1.0.conv1"), ("deep head", "fc.1"), ("pooled by the largest", "avgpool.1"),
+])  # fmt: skip
+def test_what_cannot_be_slid_exactly_is_refused_by_the_name_of_the_layer(how: str, named: str) -> None:
+    with pytest.raises(InputError, match=rf"network: {named}.*mode='window'"):
+        Dense(spoiled(how), 64, 16)
+
+
+def test_a_network_in_training_and_other_strides_are_refused() -> None:
+    with pytest.raises(InputError, match=r"call network\.eval"):
+        Dense(build_network(SMALL, 2), 32, 16)
+    for stride in (2, 12, 64, 16.5):
+        with pytest.raises(InputError, match="4, 8, 16, 32"):
+            Dense(build_network(SMALL, 2).eval(), 32, stride)  # type: ignore[arg-type]
+
+
+def test_a_conversion_that_is_not_exact_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = lively(build_network(SMALL, 2))
+
+    def off(graph: Any, node: Any, module: Any, at: Any, stride: int) -> Any:
+        place = dilated(graph, node, module, at, stride)
+        if isinstance(module, nn.Conv2d) and node.target == "stage4.1.branch2.3":
+            module.dilation = (1, 1)
+            module.padding = (1, 1)
+        return place
+
+    dilated = dense._dilated
+    monkeypatch.setattr(dense, "_dilated", off)
+    with pytest.raises(InputError, match="windows and ground differ by"):
+        check_agreement(network, 64, 8)
+
+
+def test_the_network_itself_is_left_alone_and_dropout_before_the_head_is_none() -> None:
+    network = lively(build_network("resnet18", 2, dropout=0.5))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    x = torch.randn(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        answer = network(x)
+        Dense(network, 64, 8)(x)
+        assert torch.equal(network(x), answer)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert check_agreement(network, 64, 16) < 1e-12
+
+
+# -- maps --------------------------------------------------------------------------------------
+
+
+GRID = gp.Grid("EPSG:32649", Affine(50, 0, 512_000, 0, -50, 2_345_000), (420, 530))
+
+
+def ground(holes: bool = False) -> xr.Dataset:
+    draws = np.random.default_rng(0)
+    bands = {name: draws.normal(size=GRID.shape).astype(np.float32) for name in ("Cu", "Au")}
+    if holes:
+        bands["Cu"][:, :300] = np.nan
+        bands["Au"][draws.random(GRID.shape) < 0.1] = np.nan
+    return GRID.dataset(bands, {name: {"units": "ppm"} for name in bands})
+
+
+def as_model(*seeds: int, halo: int = 64, crop: int = 60) -> gp.ProspectivityModel:
+    return gp.ProspectivityModel(
+        networks=tuple(lively(build_network(SMALL, 2), seed) for seed in seeds), network=SMALL, bands=("Cu", "Au"),
+        units=("ppm", "ppm"), offset=np.array([0.2, -0.1]), scale=np.array([1.5, 0.8]), size=64, crop=crop,
+        cell_size=(50.0, 50.0), seed=1, history=pd.DataFrame(), settings={"halo": halo},
+    )  # fmt: skip
+
+
+def test_a_dense_map_has_the_windows_with_context_where_they_lie() -> None:
+    """Far from the edges of the ground; the context of predict_windows is 0 beyond them."""
+    model, survey = as_model(0), ground()
+    found = gp.predict(model, survey, 20, "cpu", mode="dense")
+    places = [(9, 13), (9, 14), (11, 13)]  # windows down and right
+    rows, cols = (np.array(a) * 20 for a in zip(*places, strict=True))
+    nothing = np.zeros(len(rows), dtype=int)
+    windows = gp.Windows(GRID, rows, cols, nothing, nothing - 1, [], np.empty((0, 2)), 60, 60)
+    expected = gp.predict_windows(model, survey, windows, "cpu", halo=EXACT_HALO[SMALL])
+    np.testing.assert_allclose(found.probability.values[tuple(np.transpose(places))], expected, atol=1e-5)
+    assert found.probability.shape == gp.predict(as_model(0, crop=60), survey, 20, "cpu").probability.shape
+    assert found.attrs["mode"] == "dense"
+    assert gp.Grid.of(found) == GRID.strided(60, 20)
+    assert found.probability.values.std() > 0.001
+
+
+def test_a_dense_map_does_not_depend_on_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, survey = as_model(0, 1), ground(holes=True)
+    whole = gp.predict(model, survey, 16, "cpu", mode="dense")
+    monkeypatch.setattr(inference, "_TILE", 700)
+    tiled = gp.predict(model, survey, 16, "cpu", mode="dense")
+    xr.testing.assert_allclose(whole, tiled, rtol=0, atol=1e-5)
+    assert whole["std"].max() > 0
+
+
+def test_windows_without_data_have_no_answer_and_tiles_of_them_are_not_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inference, "_TILE", 60 + 2 * 288 + 32)  # two windows a side
+    seen: list[int] = []
+    forward = Dense.forward
+
+    def counting(self: Dense, tile: Tensor, *args: Any) -> Tensor:
+        assert torch.isfinite(tile).all()
+        seen.append(1)
+        return forward(self, tile, *args)
+
+    monkeypatch.setattr(Dense, "forward", counting)
+    model, survey = as_model(0), ground(holes=True)
+    found = gp.predict(model, survey, 32, "cpu", mode="dense")
+    by_window = gp.predict(model, survey, 32, "cpu")
+    np.testing.assert_array_equal(found.valid, by_window.valid)
+    np.testing.assert_array_equal(found.probability.isnull(), by_window.probability.isnull())
+    assert 0 < found.probability.isnull().mean() < 1
+    empty = by_window.probability.isnull().values
+    tiles = sum(not empty[i : i + 2, j : j + 2].all() for i in range(0, empty.shape[0], 2)
+                for j in range(0, empty.shape[1], 2))  # fmt: skip
+    assert len(seen) == tiles < (empty.shape[0] + 1) // 2 * ((empty.shape[1] + 1) // 2)
+
+
+def test_a_stride_of_several_features_takes_every_other_window() -> None:
+    model, survey = as_model(0), ground()
+    fine = gp.predict(model, survey, 32, "cpu", mode="dense").probability
+    coarse = gp.predict(model, survey, 64, "cpu", mode="dense").probability
+    np.testing.assert_allclose(coarse, fine[::2, ::2], atol=1e-6)
+    # Where no context reaches the far edges of the ground, at which layers of another stride pad otherwise.
+    every = gp.predict(model, survey, 12, "cpu", mode="dense").probability  # by fours
+    by_96 = gp.predict(model, survey, 96, "cpu", mode="dense").probability
+    np.testing.assert_allclose(every[:1, :16:8], by_96[:1, :2], atol=1e-5)
+
+
+def test_strides_that_are_no_multiples_of_4_and_other_modes_are_refused_with_the_cure() -> None:
+    with pytest.raises(InputError, match=r"stride=10: mode='dense' takes multiples of 4 cells; take stride=8"):
+        gp.predict(as_model(0), ground(), 10, "cpu", mode="dense")
+    with pytest.raises(InputError, match="did you mean 'dense'"):
+        gp.predict(as_model(0), ground(), 16, "cpu", mode="dens")  # type: ignore[arg-type]
+
+
+def test_a_model_without_a_halo_is_slid_with_a_warning_only() -> None:
+    with pytest.warns(DataWarning, match="trained without a halo"):
+        gp.predict(as_model(0, halo=0), ground(), 64, "cpu", mode="dense")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gp.predict(as_model(0, halo=0), ground(), 64, "cpu")
