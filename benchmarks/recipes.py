@@ -7,7 +7,10 @@ there it tells of chance in training alone. The best baselines stand below for c
 minutes on an H200 with 14 workers and CUDA's MPS (nvidia-cuda-mps-control -d); a folder keeps what is done, and a call
 that names it again goes on; with 0 workers it only shows what is there.
 
-    python benchmarks/recipes.py FOLDER [--workers 2] [--device auto] [--network resnet18]
+    python benchmarks/recipes.py FOLDER [--workers 2] [--device auto] [--network resnet18] [--small]
+
+--small is what two cores can do in an hour: cells twice as wide, windows of half the cells, three folds, 20 epochs, and
+those recipes that take no more; synthetic surveys only.
 """
 
 import argparse
@@ -41,14 +44,24 @@ RECIPES = {
     "3 networks": {"epochs": 40, "n_models": 3},
     "no turns": {"epochs": 40, "flips": False, "rotations": False},
 }
+SMALL = {
+    "default, 20 epochs": {"epochs": 20},
+    "gao2022, 20 epochs": {"recipe": "gao2022", "epochs": 20, "halve_every": 5},
+    "lr 0.003": {"epochs": 20, "lr": 0.003},
+    "weight decay 0.005": {"epochs": 20, "weight_decay": 5e-3},
+    "dropout 0.5": {"epochs": 20, "dropout": 0.5},
+    "group normalisation": {"epochs": 20, "norm": "group"},
+    "no turns": {"epochs": 20, "flips": False, "rotations": False},
+    "3 networks": {"epochs": 20, "n_models": 3},
+}
 SYNTHETIC, REAL_SEEDS = range(1, 6), range(3)
 
 
-def synthetic(seed):
+def synthetic(seed, scale=1):
     """The demo's layout on another survey."""
-    area = gp.synthetic.make_survey(shape=(384, 384), rng=seed)
+    area = gp.synthetic.make_survey(shape=(384 // scale, 384 // scale), rng=seed)
     survey = gp.interpolate(area.samples, area.grid)
-    return gp.sample_windows(survey, area.deposits, size=32, crop=28, rng=seed), survey
+    return gp.sample_windows(survey, area.deposits, size=32 // scale, crop=28 // scale, rng=seed), survey
 
 
 def arabian_shield(data):
@@ -75,7 +88,7 @@ def one(study, survey_name, recipe_name, seed, device, network, settings, baseli
             "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
 
 
-def report(lines, network):
+def report(lines, network, recipes):
     rows = [(r["survey"], r["seed"], r["recipe"], *r["table"][network].values()) for r in lines]
     runs = pd.DataFrame(rows, columns=["survey", "seed", "recipe", "auc", "ap"])
     for group, part in runs.groupby(runs["survey"].str.startswith("synthetic").map({True: "synthetic", False: "real"})):
@@ -83,8 +96,8 @@ def report(lines, network):
         print(f"\n{group}: {len(auc)} trainings of each\n")
         print("| recipe | AUC | over default | standard error | average precision | over default | n |")
         print("|---|---|---|---|---|---|---|")
-        first = next(iter(RECIPES))
-        for name in [name for name in RECIPES if name in auc]:
+        first = next(iter(recipes))
+        for name in [name for name in recipes if name in auc]:
             cells = []
             for values in (auc, ap):
                 gain = (values[name] - values[first]).dropna()
@@ -97,20 +110,20 @@ def report(lines, network):
         print("\nbaselines on the same windows: " + ", ".join(f"{k} {v:.3f}" for k, v in others.mean().items()))
 
 
-def trained(asked, done):
+def trained(asked, recipes, done):
     """Train what is not done yet, and yield each as it comes."""
-    studies = {f"synthetic {seed}": synthetic(seed) for seed in SYNTHETIC}
-    if data := os.environ.get("GEOPROSPECT_DATA"):
+    studies = {f"synthetic {seed}": synthetic(seed, 2 if asked.small else 1) for seed in SYNTHETIC}
+    if (data := os.environ.get("GEOPROSPECT_DATA")) and not asked.small:
         studies["Arabian Shield"] = arabian_shield(data)
     packed = {name: pickle.dumps(study) for name, study in studies.items()}
     each = [(name, seed) for name in studies for seed in (REAL_SEEDS if name == "Arabian Shield" else [0])]
     with concurrent.futures.ProcessPoolExecutor(asked.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = [
             pool.submit(
-                one, packed[survey], survey, recipe, seed, asked.device, asked.network, RECIPES[recipe],
-                {} if place else None,
+                one, packed[survey], survey, recipe, seed, asked.device, asked.network,
+                {"folds": 3 if asked.small else 5, **recipes[recipe]}, {} if place else None,
             )
-            for place, recipe in enumerate(RECIPES) for survey, seed in each if (survey, recipe, seed) not in done
+            for place, recipe in enumerate(recipes) for survey, seed in each if (survey, recipe, seed) not in done
         ]  # fmt: skip
         for job in concurrent.futures.as_completed(jobs):
             yield job.result()
@@ -122,18 +135,20 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
+    recipes = SMALL if asked.small else RECIPES
     asked.folder.mkdir(parents=True, exist_ok=True)
-    kept = asked.folder / f"{asked.network}.jsonl"
+    kept = asked.folder / f"{asked.network}{'-small' if asked.small else ''}.jsonl"
     lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     if asked.workers:
         done = {(r["survey"], r["recipe"], r["seed"]) for r in lines}
         with kept.open("a") as file:
-            for line in trained(asked, done):
+            for line in trained(asked, recipes, done):
                 print(json.dumps(line), file=file, flush=True)
                 lines.append(line)
     print(f"geoprospect {gp.__version__}, torch {torch.__version__}; {asked.network}, rank AUC within folds")
-    report(lines, asked.network)
+    report(lines, asked.network, recipes)
 
 
 if __name__ == "__main__":

@@ -276,3 +276,13 @@ def test_a_model_without_a_halo_is_slid_with_a_warning_only() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gp.predict(as_model(0, halo=0), ground(), 64, "cpu")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_the_dense_map_of_a_gpu_is_that_of_the_cpu() -> None:
+    model, survey = as_model(0), ground(holes=True)
+    here, there = (gp.predict(model, survey, 16, device, mode="dense") for device in ("cpu", "cuda"))
+    np.testing.assert_array_equal(there.probability.isnull(), here.probability.isnull())
+    gap = abs(there.probability - here.probability)
+    assert gap.quantile(0.99) < 0.02
