@@ -46,6 +46,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.grid import Grid as Grid
     from geoprospect.gridding import GriddingScores as GriddingScores
     from geoprospect.gridding import validate_gridding as validate_gridding
+    from geoprospect.inference import DenseCheck as DenseCheck
+    from geoprospect.inference import check_dense as check_dense
     from geoprospect.inference import predict as predict
     from geoprospect.inference import predict_cells as predict_cells
     from geoprospect.inference import predict_windows as predict_windows
@@ -115,7 +117,7 @@ _HOMES = {
     "geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding": ["GriddingScores", "validate_gridding"],
-    "inference": ["predict", "predict_cells", "predict_windows"],
+    "inference": ["DenseCheck", "check_dense", "predict", "predict_cells", "predict_windows"],
     "interpolation": ["interpolate", "interpolate_on_device"],
     "metrics": ["Evaluation", "average_precision", "brier_score", "calibration_slope", "evaluate", "rank_auc", "z_auc"],
     "model": ["ProspectivityModel"],

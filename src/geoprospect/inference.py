@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import geopandas as gpd
@@ -14,15 +16,17 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_shape
+from geoprospect._checks import check_choice, check_int, check_number, check_rng, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.dense import STRIDES, Dense
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.grid import Grid
+from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import set_halo
 from geoprospect.windows import Windows
@@ -33,6 +37,8 @@ Mode = Literal["window", "dense"]
 _BATCH = 64
 # Cells along a side of a tile of dense inference, context included: about 2 GB of features of resnet50.
 _TILE, _TILE_AT_4 = 2048, 1024
+# From where on two modes are taken for one.
+_SAME_RANKS, _CHANGED_SIDES, _LOST_AUC = 0.95, 0.05, 0.02
 
 
 def predict(
@@ -250,6 +256,145 @@ def predict_windows(
     row, col = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
     mean, _, _ = _predict_places(model, survey, row, col, device, 0.0, False, windows.zooms, halo)
     return mean.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class DenseCheck:
+    """How far the two modes of `predict` are apart on a survey.
+
+    Parameters
+    ----------
+    n : int
+        Windows that were compared.
+    mean_difference, difference_99, largest_difference : float
+        Of the probability by window from the dense one: mean of the absolute value, its 99th percentile, its largest.
+    change_side : float
+        Share of the windows that are on the other side of 0.5.
+    rank_correlation : float
+        Spearman's, between the probabilities of both modes.
+    auc_window, auc_dense : float
+        Rank AUC of windows that hold a deposit against those that hold none; NaN without deposits. On ground that
+        was trained on they tell of the difference of the modes only.
+
+    Examples
+    --------
+    >>> from geoprospect import DenseCheck
+    >>> DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993, 0.91, 0.90).passed
+    True
+    """
+
+    n: int
+    mean_difference: float
+    difference_99: float
+    largest_difference: float
+    change_side: float
+    rank_correlation: float
+    auc_window: float = math.nan
+    auc_dense: float = math.nan
+
+    @property
+    def passed(self) -> bool:
+        """Whether both modes give the same map for practical purposes.
+
+        Ranks agree to 0.95, at most 5 % of the windows change side, and the AUC is not lower by more than 0.02.
+        """
+        worse = self.auc_window - self.auc_dense > _LOST_AUC  # False where there is none
+        return self.rank_correlation >= _SAME_RANKS and self.change_side <= _CHANGED_SIDES and not worse
+
+    @property
+    def summary(self) -> str:
+        """Say in one sentence whether the dense map can stand for the one by windows."""
+        verdict = "can stand for" if self.passed else "is another map than"
+        ore = (
+            ""
+            if math.isnan(self.auc_dense)
+            else f", AUC {self.auc_window:.3f} by window and {self.auc_dense:.3f} dense"
+        )
+        return (
+            f"The dense map {verdict} the one by windows: over {self.n} windows the probability differs by "
+            f"{self.mean_difference:.3f} on average and {self.difference_99:.3f} in the worst hundredth, "
+            f"{self.change_side:.1%} change side at 0.5, rank correlation {self.rank_correlation:.3f}{ore}."
+        )
+
+
+def check_dense(
+    model: ProspectivityModel,
+    survey: xr.Dataset,
+    stride: int | None = None,
+    deposits: gpd.GeoDataFrame | None = None,
+    n: int = 1000,
+    device: str = "auto",
+    rng: int | np.random.Generator | None = None,
+    *,
+    min_valid: float = 0.5,
+) -> DenseCheck:
+    """Compare ``predict(mode="dense")`` with windows that are cut out, on the same survey.
+
+    Parameters
+    ----------
+    model, survey, device, min_valid
+        As in `predict`.
+    stride : int, optional
+        Multiple of 4 cells. Default: the multiple of 4 next to an eighth of the model's window.
+    deposits : GeoDataFrame, optional
+        Points; all windows that hold one are compared, and an AUC is given for both modes.
+    n : int, default 1000
+        Windows that are taken at random besides.
+    rng : int, Generator or None
+        Draws them.
+
+    Returns
+    -------
+    DenseCheck
+
+    Raises
+    ------
+    InputError
+        As `predict`, and when fewer than two windows have data.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, halo=32, device="cpu", rng=0)
+    >>> check = gp.check_dense(model, survey, stride=4, deposits=area.deposits, n=50, device="cpu", rng=0)
+    >>> print(check.summary)
+    The dense map ... the one by windows: over ...
+    """
+    pace = STRIDES[0]
+    step = max(pace, round(model.size / 8 / pace) * pace) if stride is None else check_int("stride", stride)
+    n, draws = check_int("n", n, 2), check_rng(rng)
+    ground = predict(model, survey, step, device, mode="dense", min_valid=min_valid).probability.to_numpy()
+    known = np.isfinite(ground)
+    if known.sum() < 2:
+        raise InputError(f"survey: {int(known.sum())} windows have min_valid={min_valid:g} of their cells with data")
+    holds = np.zeros(ground.shape, dtype=bool)
+    if deposits is not None:
+        grid = Grid.of(survey)
+        x, y = grid.points(deposits.geometry)
+        for row, col in np.column_stack(grid.rowcol(x, y))[grid.contains(x, y)]:
+            first = (max(0, -(-(at - model.crop + 1) // step)) for at in (row, col))
+            holds[tuple(slice(low, at // step + 1) for low, at in zip(first, (row, col), strict=True))] = True
+    others = np.flatnonzero(known & ~holds)
+    chosen = np.union1d(np.flatnonzero(known & holds), draws.choice(others, min(n, others.size), replace=False))
+    row, col = np.unravel_index(chosen, ground.shape)
+    alone, _, _ = _predict_places(model, survey, row * step, col * step, device, min_valid, progress=False)
+    slid, label = ground.ravel()[chosen], holds.ravel()[chosen]
+    gap, both = np.abs(alone - slid), label.any() and not label.all()
+    return DenseCheck(
+        n=chosen.size,
+        mean_difference=float(gap.mean()),
+        difference_99=float(np.quantile(gap, 0.99)),
+        largest_difference=float(gap.max()),
+        change_side=float(np.mean((alone > 0.5) != (slid > 0.5))),
+        rank_correlation=math.nan
+        if np.ptp(alone) == 0 or np.ptp(slid) == 0
+        else float(spearmanr(alone, slid).statistic),
+        auc_window=rank_auc(label, alone) if both else math.nan,
+        auc_dense=rank_auc(label, slid) if both else math.nan,
+    )
 
 
 def _predict_places(
