@@ -1,11 +1,14 @@
 """The gathering kernel, against plain slices."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
+import types
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -210,12 +213,37 @@ def test_the_kernel_for_gpus_cuts_what_the_kernels_of_torch_cut() -> None:
     assert done.stdout == "done\n", done.stderr
 
 
-def test_a_gpu_on_which_triton_does_not_work_is_served_by_torch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "geoprospect._kernels.patches_triton", None)
+class OfItsOwnKindError(Exception):
+    """As triton's errors are."""
+
+
+@pytest.fixture
+def asked_anew():
     patches._on_gpu.cache_clear()
+    yield
+    patches._on_gpu.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize("fault", [None, OfItsOwnKindError("ptxas"), RuntimeError("no compiler")], ids=repr)
+def test_a_gpu_on_which_triton_does_not_work_is_served_by_torch(
+    fault: Exception | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = None if fault is None else types.ModuleType("broken")
+    if broken is not None:
+        broken.gather = mock.Mock(side_effect=fault)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "geoprospect._kernels.patches_triton", broken)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     with caplog.at_level("WARNING", logger="geoprospect"):
         assert patches._on_gpu(torch.device("cpu")) is None
     assert "triton cannot be used" in caplog.text
-    patches._on_gpu.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_a_gpu_without_memory_is_not_taken_for_one_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = types.ModuleType("full")
+    full.gather = mock.Mock(side_effect=torch.OutOfMemoryError("full"))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "geoprospect._kernels.patches_triton", full)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    with pytest.raises(torch.OutOfMemoryError):
+        patches._on_gpu(torch.device("cpu"))

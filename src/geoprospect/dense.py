@@ -25,7 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geoprospect._checks import check_int
 from geoprospect.errors import InputError
-from geoprospect.networks import FEATURE_STRIDE, Crop, set_halo, traced
+from geoprospect.networks import FEATURE_STRIDE, Crop, last_features, set_halo, traced
 
 STRIDES = (4, 8, 16, 32)  # cells from one feature to the next that a trunk can be turned to
 # Modules and functions that treat every cell alike.
@@ -34,16 +34,16 @@ _POINTWISE_CALLS: set[Callable[..., Any]] = {
     operator.add, operator.iadd, operator.mul, torch.add, torch.mul, torch.relu, nn.functional.relu,
     nn.functional.relu6, nn.functional.dropout,
 }  # fmt: skip
-_HEAD_MODULES = (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Dropout, nn.Identity)
-_HEAD_CALLS: set[Callable[..., Any]] = {torch.flatten, nn.functional.adaptive_avg_pool2d, nn.functional.dropout}
-_AGREES = 1e-9  # of the largest logit, in float64
+_AGREES = 1e-3  # of the largest feature, in float32; a layer in the wrong place is off by far more
+_SMALL_CROP = 33  # cells, with which a network is tried
+_TRIED: set[tuple[str, int]] = set()  # layers of a network, stride
 
 
 class _Place(NamedTuple):
     """Where the values of a layer lie on the ground, in cells of the input."""
 
     step: int  # from one value to the next
-    apart: int  # values between two that the network for windows has
+    apart: int  # values from one that the network for windows has to its next; 1 where it has all
     low: int  # the first cell that the value at 0 sees; below 0 to the north and west
     high: int  # the last
 
@@ -73,8 +73,8 @@ class Dense(nn.Module):
     Raises
     ------
     InputError
-        When the network holds a layer that looks at the whole image, as attention, squeeze-and-excitation and group
-        normalisation do, or is in training mode.
+        When the network is not from `build_network`, is in training mode, or holds a layer that looks at the whole
+        image, as attention, squeeze-and-excitation and group normalisation do.
     """
 
     def __init__(self, network: nn.Module, crop: int, stride: int) -> None:
@@ -85,13 +85,15 @@ class Dense(nn.Module):
         if network.training:
             raise InputError("network: is in training mode; call network.eval()")
         self.stride = stride
-        graph = traced(copy.deepcopy(network))
-        places = _placed(graph, stride)
-        end = _end_of_trunk(graph)
+        last_features(network)
+        copied = copy.deepcopy(network)
+        set_halo(copied, 0)
+        self.features = _count(copied, self.crop)  # along a side of a window
+        graph = traced(copied)
+        end, place = _placed(graph, stride)
         head = _only_head(graph, end)
-        self.features = _count(network, self.crop)  # along a side of a window
-        beyond = places[end].high - (self.crop - 1 - (self.features - 1) * FEATURE_STRIDE)
-        self.halo = -(-max(0, -places[end].low, beyond) // FEATURE_STRIDE) * FEATURE_STRIDE
+        beyond = place.high - (self.crop - 1 - (self.features - 1) * FEATURE_STRIDE)
+        self.halo = -(-max(0, -place.low, beyond) // FEATURE_STRIDE) * FEATURE_STRIDE
         self.head = nn.Conv2d(head.in_features, head.out_features, 1).to(head.weight)
         with torch.no_grad():
             self.head.weight.copy_(head.weight[:, :, None, None])
@@ -116,59 +118,85 @@ class Dense(nn.Module):
         -------
         (B, 2, n, m)
             Logits of barren and ore.
+
+        Raises
+        ------
+        InputError
+            When the context is no multiple of the stride, or the tile does not hold so many windows.
         """
+        if any(before % self.stride for before in context):
+            raise InputError(f"context={context}: needs multiples of the stride, {self.stride} cells")
+        ends = [before + (n - 1) * self.stride + self.crop for before, n in zip(context, shape, strict=True)]
+        if ends[0] > tile.shape[-2] or ends[1] > tile.shape[-1]:
+            raise InputError(
+                f"shape={shape}: a tile of {tile.shape[-2]} x {tile.shape[-1]} cells does not hold so many windows of "
+                f"{self.crop} cells after a context of {context}"
+            )
         logits: Tensor = self.head(self.trunk(tile))
         # The head is linear, so it may go before the mean over the features of a window.
         apart = FEATURE_STRIDE // self.stride
-        rows, cols = (
-            slice(before // self.stride, before // self.stride + n + (self.features - 1) * apart)
-            for before, n in zip(context, shape, strict=True)
-        )
-        logits = logits[..., rows, cols]
+        first = [before // self.stride for before in context]
+        last = [start + n + (self.features - 1) * apart for start, n in zip(first, shape, strict=True)]
+        logits = logits[..., first[0] : last[0], first[1] : last[1]]
         mean = logits.new_full((logits.shape[1], 1, self.features, self.features), 1 / self.features**2)
         return nn.functional.conv2d(logits, mean, dilation=apart, groups=logits.shape[1])
 
 
-def check_agreement(network: nn.Module, crop: int, stride: int) -> float:
-    """Return the largest difference of logits between windows with context and the tile, over the largest logit.
-
-    Computed in float64 on random ground of two by two windows.
+def slid(network: nn.Module, crop: int, stride: int) -> Dense:
+    """Return the network for ground, tried on random ground the first time that such layers are met.
 
     Parameters
     ----------
     network, crop, stride
         As for `Dense`.
 
+    Returns
+    -------
+    Dense
+
     Raises
     ------
     InputError
-        When they differ by more than rounding.
+        As `Dense`, and when the features of a tile are not those of windows with their context.
     """
-    alone = copy.deepcopy(network).double().cpu()
-    tiled = Dense(alone, crop, stride)
-    draws, halo = torch.Generator().manual_seed(0), tiled.halo
-    side = stride + crop + 2 * halo
-    tile = torch.randn(1, _bands(network), side, side, generator=draws, dtype=torch.float64)
+    dense = Dense(network, crop, stride)
+    layers = (str(network), stride)
+    if layers not in _TRIED:
+        gap = _disagreement(network, stride)
+        if not gap < _AGREES:
+            raise InputError(
+                f"network: the features of windows and of the ground differ by {gap:.1e} of the largest one; it "
+                "cannot be slid exactly, take mode='window'"
+            )
+        _TRIED.add(layers)
+    return dense
+
+
+@torch.inference_mode()
+def _disagreement(network: nn.Module, stride: int) -> float:
+    """Return the largest difference of features of a window with context and in a tile, over the largest of them."""
+    alone = copy.deepcopy(network).cpu()
+    tiled = Dense(alone, _SMALL_CROP, stride)
+    halo, width = tiled.halo, _SMALL_CROP + 2 * tiled.halo
+    dtype = next(alone.parameters()).dtype
+    tile = torch.randn(
+        1, _bands(network), width + stride, width + stride, generator=torch.Generator().manual_seed(0), dtype=dtype
+    )
+    found = tiled.trunk(tile)[..., (halo + stride) // stride :, (halo + stride) // stride :]
+    found = found[..., :: FEATURE_STRIDE // stride, :: FEATURE_STRIDE // stride]
+    kept: list[Tensor] = []
     set_halo(alone, halo)
-    with torch.inference_mode():
-        found = tiled(tile, (halo, halo), (2, 2))[0].flatten(1).T  # (4, 2)
-        width = crop + 2 * halo
-        windows = [tile[..., r : r + width, c : c + width] for r in (0, stride) for c in (0, stride)]
-        expected = torch.cat([alone(window) for window in windows])
-    gap = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
-    if not gap < _AGREES:
-        raise InputError(
-            f"network: windows and ground differ by {gap:.1e} of the largest logit; it cannot be slid exactly, take "
-            "mode='window'"
-        )
-    return gap
+    last_features(alone).register_forward_hook(lambda module, given, out: kept.append(out))
+    alone(tile[..., stride:, stride:])
+    expected = kept[0]  # (1, F, n, n)
+    found = found[..., : expected.shape[-2], : expected.shape[-1]]
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def _count(network: nn.Module, crop: int) -> int:
     """Return how many features a crop has along a side."""
-    crops = [module for module in network.modules() if isinstance(module, Crop)]
     found: list[int] = []
-    handle = crops[0].register_forward_hook(lambda module, given, out: found.append(out.shape[-1]))
+    handle = last_features(network).register_forward_hook(lambda module, given, out: found.append(out.shape[-1]))
     try:
         weight = next(network.parameters())
         with torch.inference_mode():
@@ -185,41 +213,47 @@ def _bands(network: nn.Module) -> int:
 # -- the graph ---------------------------------------------------------------------------------
 
 
-def _placed(graph: fx.GraphModule, stride: int) -> dict[fx.Node, _Place]:
-    """Turn strides beyond `stride` into dilations, in place, and return where the values of every layer lie."""
+def _placed(graph: fx.GraphModule, stride: int) -> tuple[fx.Node, _Place]:
+    """Turn strides beyond `stride` into dilations, in place; return the end of the trunk and where its values lie."""
     places: dict[fx.Node, _Place] = {}
-    changed: dict[str, int] = {}  # module: the dilation that it was given
+    used: set[str] = set()
     for node in graph.graph.nodes:
-        before = [places[one] for one in node.all_input_nodes if one in places]
         if node.op == "placeholder":
             places[node] = _Place(1, 1, 0, 0)
             continue
+        before = [places[one] for one in node.all_input_nodes if one in places]
         if not before:
             continue
+        if len(before) < len(node.all_input_nodes):
+            raise _refused(graph, node, "takes part in weights of its own, which may differ from place to place")
         step, apart = before[0].step, before[0].apart
         if any((one.step, one.apart) != (step, apart) for one in before):
-            raise _refused(node, "joins layers of different strides")
+            raise _refused(graph, node, "joins layers of different strides")
         place = _Place(step, apart, min(one.low for one in before), max(one.high for one in before))
-        module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        module = _module(graph, node)
         if isinstance(module, Crop):
-            places[node] = place
-            break
+            return node, place
         if isinstance(module, (nn.Conv2d, nn.MaxPool2d)):
-            if changed.setdefault(str(node.target), apart) != apart:
-                raise _refused(node, "is used at different strides")
+            if str(node.target) in used:
+                raise _refused(graph, node, "is used twice")
+            used.add(str(node.target))
             places[node] = _dilated(graph, node, module, place, stride)
         elif isinstance(module, _POINTWISE_MODULES) or _is_pointwise(node):
             places[node] = place
         else:
-            raise _refused(node, "does not treat every place alike")
-    return places
+            raise _refused(graph, node, "does not treat every place alike")
+    raise InputError("network: its last features do not go into its answer; build it with build_network")
+
+
+def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 class _WidePool(nn.Module):
-    """Pools the maximum about every cell.
+    """Pools the maximum about every cell, with kernels whose cells lie apart.
 
-    torch pads by half a kernel at most, however far the cells of the kernel lie apart, and has no place for what a pool
-    of several cells rounds up to at the far edge.
+    torch pads by half a kernel at most, however far its cells lie apart. And a pool of several cells that rounds up
+    gives one value more at the far edge: there, margins differ.
     """
 
     def __init__(self, kernel: int, dilation: int, before: int, after: int) -> None:
@@ -234,7 +268,7 @@ class _WidePool(nn.Module):
 def _dilated(graph: fx.GraphModule, node: fx.Node, module: nn.Conv2d | nn.MaxPool2d, at: _Place, stride: int) -> _Place:
     """Give a layer the dilation of its place; return where its values lie."""
     (kernel, pace, padding, dilation) = (
-        _one_number(node, getattr(module, name)) for name in ("kernel_size", "stride", "padding", "dilation")
+        _one_number(graph, node, getattr(module, name)) for name in ("kernel_size", "stride", "padding", "dilation")
     )
     origin = at.step * at.apart  # cells between two values in the network for windows
     low, high = at.low - padding * origin, at.high + (dilation * (kernel - 1) - padding) * origin
@@ -242,19 +276,19 @@ def _dilated(graph: fx.GraphModule, node: fx.Node, module: nn.Conv2d | nn.MaxPoo
     spread, before = dilation * at.apart, padding * at.apart
     if isinstance(module, nn.Conv2d):
         if module.padding_mode != "zeros":
-            raise _refused(node, f"pads by {module.padding_mode!r}")
+            raise _refused(graph, node, f"pads by {module.padding_mode!r}")
         module.dilation, module.padding = (spread, spread), (before, before)
         module.stride = (1, 1) if further else (pace, pace)
     elif further or at.apart > 1:
-        after = spread * (kernel - 1) - before if module.ceil_mode else before
+        after = before + (pace - 1) * at.apart if module.ceil_mode else before
         graph.set_submodule(str(node.target), _WidePool(kernel, spread, before, after))
     return _Place(at.step if further else at.step * pace, at.apart * pace if further else at.apart, low, high)
 
 
-def _one_number(node: fx.Node, value: Any) -> int:
+def _one_number(graph: fx.GraphModule, node: fx.Node, value: Any) -> int:
     numbers = {value} if isinstance(value, (int, str)) else set(value)
     if len(numbers) != 1 or isinstance(value, str):
-        raise _refused(node, f"has {value} along rows and columns")
+        raise _refused(graph, node, f"has {value} along rows and columns")
     return int(numbers.pop())
 
 
@@ -268,50 +302,59 @@ def _is_pointwise(node: fx.Node) -> bool:
 
 
 def _by_channel(node: fx.Node) -> bool:
-    """Whether channels are joined, cut apart, or one of the parts is taken."""
+    """Whether channels are joined or cut apart, or one of the parts is taken."""
     if node.target is operator.getitem:
-        return isinstance(node.args[1], int)
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    place = {"cat": 1, "chunk": 2, "split": 2}.get(name)
-    if place is None:
-        return False
-    return bool((node.args[place] if len(node.args) > place else node.kwargs.get("dim", 0)) == 1)
+        whole = node.args[0]
+        return isinstance(whole, fx.Node) and _named(whole) in ("chunk", "split") and isinstance(node.args[1], int)
+    place = {"cat": 1, "chunk": 2, "split": 2}.get(_named(node))
+    return place is not None and _argument(node, place, "dim") == 1
 
 
-def _refused(node: fx.Node, why: str) -> InputError:
-    return InputError(f"network: {node.target} {why}, so it cannot be slid over the ground exactly; take mode='window'")
+def _named(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
-def _end_of_trunk(graph: fx.GraphModule) -> fx.Node:
-    node: fx.Node
-    for node in graph.graph.nodes:
-        if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), Crop):
-            return node
-    raise InputError("network: does not come from build_network; build it there")
+def _argument(node: fx.Node, place: int, name: str) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name)
+
+
+def _refused(graph: fx.GraphModule, node: fx.Node, why: str) -> InputError:
+    module = _module(graph, node)
+    kind = f" ({type(module).__name__})" if module is not None else ""
+    inside = list(node.meta.get("nn_module_stack", {}))
+    where = f" in {inside[-1]}" if module is None and inside and inside[-1] else ""
+    cure = "take mode='window'" + (", or train with norm='batch'" if isinstance(module, nn.GroupNorm) else "")
+    return InputError(
+        f"network: {_named(node)}{kind}{where} {why}, so it cannot be slid over the ground exactly; {cure}"
+    )
 
 
 def _only_head(graph: fx.GraphModule, end: fx.Node) -> nn.Linear:
     """Return the linear layer behind the pooling, or raise where anything else stands there."""
+    nodes = list(graph.graph.nodes)
     linear = None
-    behind = False
-    for node in graph.graph.nodes:
-        if node is end:
-            behind = True
-            continue
-        if not behind or node.op == "output":
-            continue
-        module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    for node in nodes[nodes.index(end) + 1 :]:
+        module = _module(graph, node)
         if isinstance(module, nn.Linear) and linear is None:
             linear = module
-        elif not (isinstance(module, _HEAD_MODULES) or node.target in _HEAD_CALLS or _is_mean(node)):
-            raise _refused(node, "stands between the pooled features and the answer")
+        elif node.op != "output" and not _belongs_to_a_head(node, module):
+            raise _refused(graph, node, "stands between the pooled features and the answer")
     if linear is None:
         raise InputError("network: has no linear layer behind its pooling; take mode='window'")
     return linear
 
 
-def _is_mean(node: fx.Node) -> bool:
-    return node.op == "call_method" and node.target == "mean" and list(node.args[1]) in ([2, 3], [-2, -1])  # type: ignore[arg-type]
+def _belongs_to_a_head(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether it is the mean over the whole image, or changes nothing."""
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return module.output_size in (1, (1, 1))
+    if isinstance(module, (nn.Flatten, nn.Dropout, nn.Identity)):
+        return True
+    if node.target is nn.functional.adaptive_avg_pool2d:
+        return _argument(node, 1, "output_size") in (1, (1, 1))
+    if node.op == "call_method" and node.target == "mean":
+        return list(_argument(node, 1, "dim") or ()) in ([2, 3], [-2, -1])
+    return node.target in (torch.flatten, nn.functional.dropout)
 
 
 def _cut_off(graph: fx.GraphModule, end: fx.Node) -> fx.GraphModule:

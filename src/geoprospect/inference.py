@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
-from geoprospect.dense import STRIDES, Dense
+from geoprospect.dense import STRIDES, Dense, slid
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.metrics import rank_auc
@@ -35,7 +35,7 @@ log = logging.getLogger("geoprospect")
 
 Mode = Literal["window", "dense"]
 _BATCH = 64
-# Cells along a side of a tile of dense inference, context included: about 2 GB of features of resnet50.
+# Cells along a side of a tile of dense inference, context included: about 2 GB of resnet50's features.
 _TILE, _TILE_AT_4 = 2048, 1024
 # From where on two modes are taken for one.
 _SAME_RANKS, _CHANGED_SIDES, _LOST_AUC = 0.95, 0.05, 0.02
@@ -61,14 +61,14 @@ def predict(
         Must hold the model's bands in its units and cell size; bands are taken by name.
     stride : int, optional
         Cells between two windows, and the cell size of the map in cells of the survey. Default: an
-        eighth of the model's window.
+        eighth of the model's window; with mode 'dense' the multiple of 4 next to it.
     device : str, default 'auto'
         'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
     mode : {'window', 'dense'}, default 'window'
         'window' cuts every window out and asks the network, as training and validation do. 'dense' computes the
-        features of the ground once, and of every window the mean over its own: many times faster, and another answer,
-        since a window is then seen with its surroundings. For models that were trained with a `halo`, and strides that
-        are multiples of 4.
+        features of the ground once, and of every window the mean over its own: many times faster where the stride is a
+        multiple of 8, and another answer, since a window is then seen with its surroundings (`check_dense` compares).
+        For models that were trained with a `halo`, and strides that are multiples of 4.
     min_valid : float, default 0.5
         Windows with a smaller share of cells with data are NaN and not computed.
     progress : bool, default False
@@ -104,10 +104,25 @@ def predict(
     >>> dict(gp.predict(model, survey, stride=4, device="cpu").sizes)
     {'y': 15, 'x': 15}
     """
-    step = max(1, model.size // 8) if stride is None else check_int("stride", stride)
+    check_choice("mode", mode, get_args(Mode))
+    if mode == "dense" and not model.settings.get("halo"):
+        warnings.warn(
+            "mode='dense': the model was trained without a halo, on windows that end at their edge, and has not "
+            "learned to see them with their surroundings; train with halo=64, or see with check_dense how far the map "
+            "is from that of mode='window'",
+            DataWarning,
+            stacklevel=2,
+        )
+    return _predicted(model, survey, stride, device, mode, min_valid, progress)
+
+
+def _predicted(
+    model: ProspectivityModel, survey: xr.Dataset, stride: int | None, device: str, mode: Mode, min_valid: float,
+    progress: bool,
+) -> xr.Dataset:  # fmt: skip
+    step = _default_stride(model, mode) if stride is None else check_int("stride", stride)
     min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
     grid = Grid.of(survey).strided(model.crop, step)
-    check_choice("mode", mode, get_args(Mode))
     if mode == "dense":
         mean, std, share = _predict_ground(model, survey, grid.shape, step, device, min_valid, progress)
     else:
@@ -335,7 +350,7 @@ def check_dense(
     model, survey, device, min_valid
         As in `predict`.
     stride : int, optional
-        Multiple of 4 cells. Default: the multiple of 4 next to an eighth of the model's window.
+        Multiple of 4 cells. Default: as in `predict`.
     deposits : GeoDataFrame, optional
         Points; all windows that hold one are compared, and an AUC is given for both modes.
     n : int, default 1000
@@ -363,10 +378,9 @@ def check_dense(
     >>> print(check.summary)
     The dense map ... the one by windows: over ...
     """
-    pace = STRIDES[0]
-    step = max(pace, round(model.size / 8 / pace) * pace) if stride is None else check_int("stride", stride)
+    step = _default_stride(model, "dense") if stride is None else check_int("stride", stride)
     n, draws = check_int("n", n, 2), check_rng(rng)
-    ground = predict(model, survey, step, device, mode="dense", min_valid=min_valid).probability.to_numpy()
+    ground = _predicted(model, survey, step, device, "dense", min_valid, progress=False).probability.to_numpy()
     known = np.isfinite(ground)
     if known.sum() < 2:
         raise InputError(f"survey: {int(known.sum())} windows have min_valid={min_valid:g} of their cells with data")
@@ -434,18 +448,11 @@ def _predict_ground(
     progress: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
     """Return mean and standard deviation of the probability, and the share of data, from features of the ground."""
-    pace = next((stride for stride in sorted(STRIDES, reverse=True) if step % stride == 0), None)
-    if pace is None:
-        near = max(STRIDES[0], round(step / STRIDES[0]) * STRIDES[0])
+    trunk_stride = next((stride for stride in sorted(STRIDES, reverse=True) if step % stride == 0), None)
+    if trunk_stride is None:
         raise InputError(
-            f"stride={step}: mode='dense' takes multiples of {STRIDES[0]} cells; take stride={near}, or mode='window'"
-        )
-    if not model.settings.get("halo"):
-        warnings.warn(
-            "mode='dense': the model was trained without a halo, on windows that end at their edge, and has not "
-            "learned to see them with their surroundings; train with halo=64, or compare with mode='window'",
-            DataWarning,
-            stacklevel=3,
+            f"stride={step}: mode='dense' takes multiples of {STRIDES[0]} cells; take stride={_near(step)}, or "
+            "mode='window'"
         )
     target = resolve_device(device)
     bands, valid = model.stack(survey)
@@ -457,30 +464,48 @@ def _predict_ground(
     total = len(model.networks) * int(wanted.sum())
     with torch.inference_mode(), tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
         for i, network in enumerate(model.networks):
-            dense = Dense(network, model.crop, pace)
+            dense = slid(network, model.crop, trunk_stride)
             dense = dense.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for tile in _tiles(shape, step, dense):
-                if wanted[tile].any():
-                    each[i][tile] = _ore_of_ground(dense, stack, tile, step, target)
-                    bar.update(int(wanted[tile].sum()))
+            todo = _tiles(shape, step, dense)
+            while todo:
+                tile = todo.pop()
+                if not wanted[tile].any():
+                    continue
+                found = _ore_of_ground(dense, stack, tile, step, target)
+                if found is None:
+                    # Here, because inside of `except` the traceback still holds what is to be freed.
+                    torch.cuda.empty_cache()
+                    todo += _quarters(tile)
+                    continue
+                each[i][tile] = found
+                bar.update(int(wanted[tile].sum()))
             if not np.isfinite(each[i][wanted]).all():
                 raise _ruined(i)
     each[:, ~wanted] = np.nan
     return *_summed_up(each), share
 
 
-def _tiles(shape: tuple[int, int], step: int, dense: Dense) -> Iterator[tuple[slice, slice]]:
-    """Cut the windows of a map into tiles whose ground, with the context, is about as wide as memory allows."""
-    side = _TILE_AT_4 if dense.stride == STRIDES[0] else _TILE
-    n = max(1, (side - 2 * dense.halo - dense.crop) // step + 1)
-    for row, col in itertools.product(range(0, shape[0], n), range(0, shape[1], n)):
-        yield slice(row, min(row + n, shape[0])), slice(col, min(col + n, shape[1]))
+def _tiles(shape: tuple[int, int], step: int, dense: Dense) -> list[tuple[slice, slice]]:
+    """Cut the windows of a map into tiles of some GB of features, of which less than half is context."""
+    about = 2 * dense.halo + dense.crop
+    side = max(_TILE_AT_4 if dense.stride == STRIDES[0] else _TILE, 2 * about)
+    n = (side - about) // step + 1
+    starts = itertools.product(range(0, shape[0], n), range(0, shape[1], n))
+    return [(slice(row, min(row + n, shape[0])), slice(col, min(col + n, shape[1]))) for row, col in starts]
+
+
+def _quarters(tile: tuple[slice, slice]) -> list[tuple[slice, slice]]:
+    rows, cols = (
+        [slice(at.start, middle), slice(middle, at.stop)] if (middle := (at.start + at.stop) // 2) > at.start else [at]
+        for at in tile
+    )
+    return list(itertools.product(rows, cols))
 
 
 def _ore_of_ground(
     dense: Dense, stack: Tensor, tile: tuple[slice, slice], step: int, device: torch.device
-) -> NDArray[np.float32]:
-    """Return the probability of ore of the windows of a tile, (n, m)."""
+) -> NDArray[np.float32] | None:
+    """Return the probability of ore of the windows of a tile, (n, m); None where the device has no memory for them."""
     part, context, shape = [], [], []
     for at, length in zip(tile, stack.shape[1:], strict=True):
         first, last = at.start * step, (at.stop - 1) * step + dense.crop
@@ -488,11 +513,30 @@ def _ore_of_ground(
         part.append(slice(start, min(length, last + dense.halo)))
         context.append(first - start)
         shape.append((at.stop - 1 - at.start) * step // dense.stride + 1)
-    ground = stack[:, part[0], part[1]].to(device)[None].contiguous(memory_format=torch.channels_last)
-    logits = dense(ground, (context[0], context[1]), (shape[0], shape[1]))[0].float()
+    ground = stack[:, part[0], part[1]]
+    try:
+        cells = ground.to(device)[None].contiguous(memory_format=torch.channels_last)
+        logits = dense(cells, (context[0], context[1]), (shape[0], shape[1]))[0].float()
+    except torch.OutOfMemoryError as err:
+        if all(at.stop - at.start == 1 for at in tile):
+            raise DeviceError(
+                f"device={str(device)!r}: has no memory for one window of {dense.crop} cells with {dense.halo} cells "
+                f"of context; close other programs, pass device='cpu', or mode='window' ({err})"
+            ) from err
+        log.info("the device has no memory for a tile of %d x %d cells; it is cut into quarters", *ground.shape[1:])
+        return None
     ore: NDArray[np.float32] = torch.softmax(logits, dim=0)[1].cpu().numpy()
     sparse = step // dense.stride
     return ore[::sparse, ::sparse]
+
+
+def _default_stride(model: ProspectivityModel, mode: Mode) -> int:
+    return _near(model.size // 8) if mode == "dense" else max(1, model.size // 8)
+
+
+def _near(step: int) -> int:
+    """Return the next multiple of the smallest stride of a trunk."""
+    return max(STRIDES[0], round(step / STRIDES[0]) * STRIDES[0])
 
 
 def _ruined(number: int) -> DivergenceError:

@@ -91,7 +91,7 @@ def check_named(folder: Path, sums: Mapping[str, str], needed: Iterable[str]) ->
     """Raise `CorruptFileError` where the manifest says nothing of a file that is to be read."""
     for name in needed:
         if name not in sums:
-            raise CorruptFileError(f"{folder / MANIFEST}: does not name {name}; the folder is not complete")
+            raise CorruptFileError(f"{folder / MANIFEST}: does not name {name}; save or copy the folder again")
 
 
 def _sha256(file: Path) -> str:
