@@ -380,6 +380,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 """
 
 
+@pytest.mark.slow
 @all_writers
 def test_nine_times_the_raster_needs_no_more_memory(write, name, tmp_path):
     peaks = []
