@@ -38,7 +38,7 @@ except ImportError:
 
 device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cuda" if torch.cuda.is_available() else "cpu")
 GPU = device.type == "cuda"
-NAME, CELLS, SIZE, CROP, N, ROUNDS = ("resnet50", 3072, 256, 224, 437, 5) if GPU else ("resnet18", 512, 64, 56, 64, 5)
+NAME, CELLS, SIZE, CROP, N, ROUNDS = ("resnet50", 3072, 256, 224, 437, 5) if GPU else ("resnet18", 512, 64, 56, 64, 15)
 BANDS, BATCH = 8, 32
 
 rng = np.random.default_rng(0)
