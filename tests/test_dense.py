@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import geoprospect as gp
 from geoprospect import dense, inference
 from geoprospect.dense import Dense
-from geoprospect.errors import DataWarning, DeviceError, InputError
+from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.networks import EXACT_HALO, NETWORKS, Crop, build_network, last_features, set_halo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -426,6 +426,14 @@ def test_where_memory_runs_out_tiles_are_cut_until_they_fit(
     most = 0
     with pytest.raises(DeviceError, match=r"device='cpu': has no memory for one window of 60 cells with 288"):
         gp.predict(model, survey, 64, "cpu", mode="dense")
+
+
+def test_a_network_that_was_ruined_in_training_is_named_as_such() -> None:
+    model = as_model(0)
+    with torch.no_grad():
+        next(model.networks[0].parameters()).fill_(torch.nan)
+    with pytest.raises(DivergenceError, match="network 0 gives values that are not finite"):
+        gp.predict(model, ground(), 64, "cpu", mode="dense")
 
 
 def test_a_model_without_a_halo_is_slid_with_a_warning_only() -> None:

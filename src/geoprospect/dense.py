@@ -163,12 +163,13 @@ def slid(network: nn.Module, crop: int, stride: int) -> Dense:
     layers = (str(network), stride)
     if layers not in _TRIED:
         gap = _disagreement(network, stride)
-        if not gap < _AGREES:
+        if gap >= _AGREES:
             raise InputError(
                 f"network: the features of windows and of the ground differ by {gap:.1e} of the largest one; it "
                 "cannot be slid exactly, take mode='window'"
             )
-        _TRIED.add(layers)
+        if gap < _AGREES:  # not where weights are no numbers, which says nothing of the layers
+            _TRIED.add(layers)
     return dense
 
 
