@@ -242,7 +242,7 @@ def _placed(graph: fx.GraphModule, stride: int) -> tuple[fx.Node, _Place]:
         elif isinstance(module, _POINTWISE_MODULES) or _is_pointwise(node):
             places[node] = place
         else:
-            raise _refused(graph, node, "does not treat every place alike")
+            raise _refused(graph, node, "may look at more of the image than a kernel about each place")
     raise InputError("network: its last features do not go into its answer; build it with build_network")
 
 

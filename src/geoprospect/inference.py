@@ -383,7 +383,10 @@ def check_dense(
     ground = _predicted(model, survey, step, device, "dense", min_valid, progress=False).probability.to_numpy()
     known = np.isfinite(ground)
     if known.sum() < 2:
-        raise InputError(f"survey: {int(known.sum())} windows have min_valid={min_valid:g} of their cells with data")
+        raise InputError(
+            f"survey: {int(known.sum())} windows have min_valid={min_valid:g} of their cells with data, two are "
+            "needed; take a smaller stride or min_valid, or more ground"
+        )
     holds = np.zeros(ground.shape, dtype=bool)
     if deposits is not None:
         grid = Grid.of(survey)
@@ -395,19 +398,18 @@ def check_dense(
     chosen = np.union1d(np.flatnonzero(known & holds), draws.choice(others, min(n, others.size), replace=False))
     row, col = np.unravel_index(chosen, ground.shape)
     alone, _, _ = _predict_places(model, survey, row * step, col * step, device, min_valid, progress=False)
-    slid, label = ground.ravel()[chosen], holds.ravel()[chosen]
-    gap, both = np.abs(alone - slid), label.any() and not label.all()
+    on_ground, label = ground.ravel()[chosen], holds.ravel()[chosen]
+    gap, both = np.abs(alone - on_ground), label.any() and not label.all()
+    differ = np.ptp(alone) > 0 and np.ptp(on_ground) > 0
     return DenseCheck(
         n=chosen.size,
         mean_difference=float(gap.mean()),
         difference_99=float(np.quantile(gap, 0.99)),
         largest_difference=float(gap.max()),
-        change_side=float(np.mean((alone > 0.5) != (slid > 0.5))),
-        rank_correlation=math.nan
-        if np.ptp(alone) == 0 or np.ptp(slid) == 0
-        else float(spearmanr(alone, slid).statistic),
+        change_side=float(np.mean((alone > 0.5) != (on_ground > 0.5))),
+        rank_correlation=float(spearmanr(alone, on_ground).statistic) if differ else math.nan,
         auc_window=rank_auc(label, alone) if both else math.nan,
-        auc_dense=rank_auc(label, slid) if both else math.nan,
+        auc_dense=rank_auc(label, on_ground) if both else math.nan,
     )
 
 
