@@ -31,17 +31,16 @@ import geoprospect as gp
 
 RECIPES = {
     "default, 40 epochs": {"epochs": 40},
-    "15 epochs": {"epochs": 15},
-    "120 epochs": {"epochs": 120},
     "gao2022, 120 epochs": {"recipe": "gao2022"},
-    "at most 120, patience 10": {"epochs": 120, "patience": 10},
+    "120 epochs": {"epochs": 120},
+    "3 networks": {"epochs": 40, "n_models": 3},
+    "15 epochs": {"epochs": 15},
     "lr 0.003": {"epochs": 40, "lr": 0.003},
     "lr 0.03": {"epochs": 40, "lr": 0.03},
     "weight decay 0.005": {"epochs": 40, "weight_decay": 5e-3},
     "dropout 0.5": {"epochs": 40, "dropout": 0.5},
     "label smoothing 0.1": {"epochs": 40, "label_smoothing": 0.1},
     "group normalisation": {"epochs": 40, "norm": "group"},
-    "3 networks": {"epochs": 40, "n_models": 3},
     "no turns": {"epochs": 40, "flips": False, "rotations": False},
 }
 SMALL = {
@@ -54,7 +53,7 @@ SMALL = {
     "no turns": {"epochs": 20, "flips": False, "rotations": False},
     "3 networks": {"epochs": 20, "n_models": 3},
 }
-SYNTHETIC, REAL_SEEDS = range(1, 6), range(3)
+SYNTHETIC, REAL_SEEDS = range(1, 9), range(3)
 
 
 def synthetic(seed, scale=1):

@@ -17,7 +17,7 @@ from shapely import Point
 from torch import Tensor, nn
 
 import geoprospect as gp
-from geoprospect import dense, inference
+from geoprospect import dense, engine
 from geoprospect.dense import Dense
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.networks import EXACT_HALO, NETWORKS, Crop, build_network, last_features, set_halo
@@ -321,20 +321,10 @@ def test_a_dense_map_has_the_windows_with_context_where_they_lie() -> None:
     assert found.probability.values.std() > 0.001
 
 
-def in_tiles(n: int) -> Any:
-    """Return what cuts a map into tiles of n by n windows."""
-
-    def tiles(shape: tuple[int, int], step: int, slid: Dense) -> list[tuple[slice, slice]]:
-        return [(slice(row, min(row + n, shape[0])), slice(col, min(col + n, shape[1])))
-                for row in range(0, shape[0], n) for col in range(0, shape[1], n)]  # fmt: skip
-
-    return tiles
-
-
 def test_a_dense_map_does_not_depend_on_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     model, survey = as_model(0, 1), ground(holes=True)
     whole = gp.predict(model, survey, 16, "cpu", mode="dense")
-    monkeypatch.setattr(inference, "_tiles", in_tiles(9))
+    monkeypatch.setattr(engine, "side_of_part", lambda crop, settings: 9)
     tiled = gp.predict(model, survey, 16, "cpu", mode="dense")
     xr.testing.assert_allclose(whole, tiled, rtol=0, atol=1e-5)
     assert whole["std"].max() > 0
@@ -343,7 +333,7 @@ def test_a_dense_map_does_not_depend_on_its_tiles(monkeypatch: pytest.MonkeyPatc
 def test_windows_without_data_have_no_answer_and_tiles_of_them_are_not_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inference, "_tiles", in_tiles(2))
+    monkeypatch.setattr(engine, "side_of_part", lambda crop, settings: 2)
     seen: list[int] = []
     forward = Dense.forward
 
@@ -369,15 +359,16 @@ def test_windows_without_data_have_no_answer_and_tiles_of_them_are_not_computed(
 def test_tiles_cover_every_window_once_and_are_mostly_ground(
     shape: tuple[int, int], step: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "_TILE", tile)
-    monkeypatch.setattr(inference, "_TILE_AT_4", tile)
-    slid = Dense(lively(build_network(SMALL, 2)), 60, min(step, 32))
+    monkeypatch.setattr(engine, "_TILE", tile)
+    monkeypatch.setattr(engine, "_TILE_AT_4", tile)
+    halo = Dense(lively(build_network(SMALL, 2)), 60, min(step, 32)).halo
+    settings = engine.Settings(step, "dense", 0.5, "cpu", "float32", 1, 1, halo)
     covered = np.zeros(shape, dtype=int)
-    for rows, cols in (tiles := inference._tiles(shape, step, slid)):
+    for rows, cols in (parts := engine.parts(shape, engine.side_of_part(60, settings))):
         covered[rows, cols] += 1
-        assert (rows.stop - 1 - rows.start) * step + 60 + 2 * slid.halo <= max(tile, 2 * (60 + 2 * slid.halo))
+        assert (rows.stop - 1 - rows.start) * step + 60 + 2 * halo <= max(tile, 2 * (60 + 2 * halo))
     assert (covered == 1).all()
-    assert len(tiles) > 1
+    assert len(parts) > 1
 
 
 def test_a_stride_of_several_features_takes_every_other_window() -> None:

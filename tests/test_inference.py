@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import geoprospect as gp
-from geoprospect import inference
+from geoprospect import engine
 from geoprospect.errors import DeviceError, DivergenceError, InputError, NameNotFoundError
 from geoprospect.networks import build_network, last_features, set_halo
 
@@ -66,13 +66,20 @@ def tiny(seed: int = 0) -> nn.Module:
     return network
 
 
+class Kept(list[Any]):
+    """One list, also for copies of who holds it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Kept":
+        return self
+
+
 class Watched(nn.Module):
-    """Keeps what it is shown."""
+    """Keeps what it is shown, its copies too."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.seen: list[NDArray[np.float32]] = []
+        self.seen = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(x.numpy().copy())
@@ -166,7 +173,7 @@ def test_a_real_network_gives_the_map_of_the_loop_too(name: str, variance: float
 def test_the_size_of_the_batch_does_not_show(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, survey = as_model(tiny(1), tiny(2)), make_survey(holes=0.3)
     expected = gp.predict(model, survey, 2, "cpu")
-    monkeypatch.setattr(inference, "_BATCH", batch)
+    monkeypatch.setitem(engine._BATCH, "cpu", batch)
     found = gp.predict(model, survey, 2, "cpu")
     for name in expected.data_vars:
         np.testing.assert_allclose(found[name].values, expected[name].values, rtol=0, atol=1e-6)
@@ -493,7 +500,7 @@ class Small(nn.Module):
     def __init__(self, inner: nn.Module, most: int) -> None:
         super().__init__()
         self.inner, self.most = inner, most
-        self.asked: list[int] = []
+        self.asked = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         self.asked.append(len(x))

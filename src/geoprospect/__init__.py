@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import errors as errors
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
+    from geoprospect.agreement import DenseCheck as DenseCheck
+    from geoprospect.agreement import check_dense as check_dense
     from geoprospect.calibration import Calibration as Calibration
     from geoprospect.calibration import calibrate as calibrate
     from geoprospect.calibration import cross_calibrated as cross_calibrated
@@ -46,8 +48,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.grid import Grid as Grid
     from geoprospect.gridding import GriddingScores as GriddingScores
     from geoprospect.gridding import validate_gridding as validate_gridding
-    from geoprospect.inference import DenseCheck as DenseCheck
-    from geoprospect.inference import check_dense as check_dense
     from geoprospect.inference import predict as predict
     from geoprospect.inference import predict_cells as predict_cells
     from geoprospect.inference import predict_windows as predict_windows
@@ -63,6 +63,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.model import ProspectivityModel as ProspectivityModel
     from geoprospect.pipeline import Run as Run
     from geoprospect.pipeline import run as run
+    from geoprospect.production import Plan as Plan
+    from geoprospect.production import plan_inference as plan_inference
+    from geoprospect.production import predict_to_cog as predict_to_cog
     from geoprospect.quality import duplicate_precision as duplicate_precision
     from geoprospect.rasters import read_bands as read_bands
     from geoprospect.rasters import read_survey as read_survey
@@ -104,6 +107,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 
 # Where each public name lives.
 _HOMES = {
+    "agreement": ["DenseCheck", "check_dense"],
     "calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "catalog": ["write_layers"],
     "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
@@ -117,11 +121,12 @@ _HOMES = {
     "geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding": ["GriddingScores", "validate_gridding"],
-    "inference": ["DenseCheck", "check_dense", "predict", "predict_cells", "predict_windows"],
+    "inference": ["predict", "predict_cells", "predict_windows"],
     "interpolation": ["interpolate", "interpolate_on_device"],
     "metrics": ["Evaluation", "average_precision", "brier_score", "calibration_slope", "evaluate", "rank_auc", "z_auc"],
     "model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
+    "production": ["Plan", "plan_inference", "predict_to_cog"],
     "quality": ["duplicate_precision"],
     "rasters": ["read_bands", "read_survey"],
     "recipes": ["Recipe"],

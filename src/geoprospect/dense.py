@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geoprospect._checks import check_int
 from geoprospect.errors import InputError
-from geoprospect.networks import FEATURE_STRIDE, Crop, last_features, set_halo, traced
+from geoprospect.networks import FEATURE_STRIDE, Crop, fold_norms, in_full, last_features, set_halo, traced
 
 STRIDES = (4, 8, 16, 32)  # cells from one feature to the next that a trunk can be turned to
 # Modules and functions that treat every cell alike.
@@ -99,7 +98,7 @@ class Dense(nn.Module):
             self.head.weight.copy_(head.weight[:, :, None, None])
             self.head.bias.copy_(head.bias)  # type: ignore[union-attr]
         self.trunk = _cut_off(graph, end)
-        _fold_norms(self.trunk)
+        fold_norms(self.trunk)
         self.eval().requires_grad_(False)
 
     def forward(self, tile: Tensor, context: tuple[int, int] = (0, 0), shape: tuple[int, int] = (1, 1)) -> Tensor:
@@ -132,7 +131,12 @@ class Dense(nn.Module):
                 f"shape={shape}: a tile of {tile.shape[-2]} x {tile.shape[-1]} cells does not hold so many windows of "
                 f"{self.crop} cells after a context of {context}"
             )
-        logits: Tensor = self.head(self.trunk(tile))
+        features: Tensor = self.trunk(tile)
+        with in_full(features):
+            return self._over_windows(features.to(self.head.weight.dtype), context, shape)
+
+    def _over_windows(self, features: Tensor, context: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        logits: Tensor = self.head(features)
         # The head is linear, so it may go before the mean over the features of a window.
         apart = FEATURE_STRIDE // self.stride
         first = [before // self.stride for before in context]
@@ -368,20 +372,3 @@ def _cut_off(graph: fx.GraphModule, end: fx.Node) -> fx.GraphModule:
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph
-
-
-def _fold_norms(graph: fx.GraphModule) -> None:
-    """Put every batch normalisation that follows a convolution into its weights."""
-    for node in list(graph.graph.nodes):
-        if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), nn.BatchNorm2d):
-            continue
-        before = node.args[0]
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
-            continue
-        convolution, norm = (graph.get_submodule(str(one.target)) for one in (before, node))
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            graph.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
-            node.replace_all_uses_with(before)
-            graph.graph.erase_node(node)
-    graph.delete_all_unused_submodules()
-    graph.recompile()

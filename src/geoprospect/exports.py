@@ -187,7 +187,7 @@ def write_zarr(data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str]) ->
     >>> gp.read_survey(path)["Cu"].attrs
     {'units': 'ppm', 'long_name': 'Cu'}
     """
-    store = _check_store("path", path)
+    store = check_store("path", path)
     dataset, bands = _as_bands(data)
     grid = Grid.of(dataset)
     _check_array_names(bands)
@@ -515,7 +515,7 @@ def _check_tiff(file: Path, ledger: _Ledger) -> None:
 # -- Zarr --------------------------------------------------------------------------------------
 
 
-def _check_store(argument: str, path: str | os.PathLike[str]) -> Path:
+def check_store(argument: str, path: str | os.PathLike[str]) -> Path:
     """Return `path` as a Path where a store can appear: a new name, or that of a store."""
     store = Path(path)
     if store.suffix.lower() != ".zarr" or not store.is_dir():

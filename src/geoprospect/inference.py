@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, cast, get_args
 
 import geopandas as gpd
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng, check_shape
+from geoprospect._checks import check_choice, check_int, check_number, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
-from geoprospect.dense import STRIDES, Dense, slid
-from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
+from geoprospect.dense import STRIDES
+from geoprospect.engine import Engine, Mode, Settings, Tile, batch_for, halo_of, ruined, tiles
+from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid
-from geoprospect.metrics import rank_auc
-from geoprospect.model import ProspectivityModel
+from geoprospect.model import ProspectivityModel, check_match
 from geoprospect.networks import set_halo
+from geoprospect.sources import InMemory, Source
 from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
 
-Mode = Literal["window", "dense"]
+_PRECISIONS = ("auto", "float32")
 _BATCH = 64
-# Cells along a side of a tile of dense inference, context included: about 2 GB of resnet50's features.
-_TILE, _TILE_AT_4 = 2048, 1024
-# From where on two modes are taken for one.
-_SAME_RANKS, _CHANGED_SIDES, _LOST_AUC = 0.95, 0.05, 0.02
 
 
 def predict(
@@ -49,6 +42,7 @@ def predict(
     *,
     mode: Mode = "window",
     min_valid: float = 0.5,
+    precision: str = "auto",
     progress: bool = False,
 ) -> xr.Dataset:
     """Slide the model over a survey and map the probability of ore.
@@ -71,6 +65,8 @@ def predict(
         For models that were trained with a `halo`, and strides that are multiples of 4.
     min_valid : float, default 0.5
         Windows with a smaller share of cells with data are NaN and not computed.
+    precision : {'auto', 'float32'}
+        'auto' computes the features in bfloat16 on a GPU and in float32 on the CPU.
     progress : bool, default False
         Show a progress bar.
 
@@ -104,53 +100,90 @@ def predict(
     >>> dict(gp.predict(model, survey, stride=4, device="cpu").sizes)
     {'y': 15, 'x': 15}
     """
+    target, source = resolve_device(device), InMemory(survey)
+    settings = settings_for(model, source, stride, mode, min_valid, target, precision)
+    warn_of_windows_alone(model, mode)
+    maps = predicted(model, source, settings, target, progress)
+    bands, whole = attributes(model, source.grid, settings)
+    result = source.grid.strided(model.crop, settings.stride).dataset(maps, bands)
+    result.attrs.update(whole)
+    return result
+
+
+def predicted(
+    model: ProspectivityModel, source: Source, settings: Settings, device: torch.device, progress: bool
+) -> dict[str, NDArray[np.float32]]:
+    """Return the bands of a map, whole and in memory."""
+    grid = source.grid.strided(model.crop, settings.stride)
+    maps: dict[str, NDArray[np.float32]] = {}
+    engine = Engine(model, settings, device)
+    total = grid.shape[0] * grid.shape[1]
+    with tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
+        for strip in strips_of(model, source, settings):
+            for tile, found in engine.run(source, strip, bar.update):
+                for name, values in found.items():
+                    maps.setdefault(name, np.full(grid.shape, np.nan, np.float32))[tile.rows, tile.cols] = values
+    return maps
+
+
+def strips_of(model: ProspectivityModel, source: Source, settings: Settings) -> list[list[Tile]]:
+    """Return the tiles of the map of a survey, by strips."""
+    shape = source.grid.strided(model.crop, settings.stride).shape
+    itemsize = next(model.networks[0].parameters(), torch.zeros(())).element_size()
+    return tiles(shape, model.crop, settings, itemsize * len(model.bands), source.block)
+
+
+def settings_for(
+    model: ProspectivityModel, source: Source, stride: int | None, mode: str, min_valid: float, device: torch.device,
+    precision: str,
+) -> Settings:  # fmt: skip
+    """Check what a map is to be made by, and return it with what follows from the model and the device.
+
+    Raises
+    ------
+    NameNotFoundError, InputError, DeviceError
+        As `predict`.
+    """
     check_choice("mode", mode, get_args(Mode))
+    check_choice("precision", precision, _PRECISIONS)
+    check_match(model, source.units, source.grid.resolution)
+    step = default_stride(model, mode) if stride is None else check_int("stride", stride)
+    return Settings(
+        stride=step, mode=cast("Mode", mode), min_valid=check_number("min_valid", min_valid, minimum=0, maximum=1),
+        device=device.type, precision="bfloat16" if precision == "auto" and device.type == "cuda" else "float32",
+        batch=batch_for(model.crop, device), threads=torch.get_num_threads(),
+        halo=halo_of(model, step) if mode == "dense" else 0,
+    )  # fmt: skip
+
+
+def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the attributes of a map's bands, and those of the map itself; `grid` is the survey's."""
+    bands = {
+        "probability": {
+            "units": "1",
+            "long_name": "probability of ore (uncalibrated)",
+            "window_width": model.crop * max(grid.resolution),
+        },
+        "valid": {"units": "1", "long_name": "share of the window with data"},
+        "std": {"units": "1", "long_name": "standard deviation of the probability over the models"},
+    }
+    whole = {
+        "network": model.network, "n_models": len(model.networks), "window": model.crop, "stride": settings.stride,
+        "mode": settings.mode, "bands": ", ".join(model.bands), "training_seed": model.seed,
+    }  # fmt: skip
+    return bands, whole
+
+
+def warn_of_windows_alone(model: ProspectivityModel, mode: str, stacklevel: int = 3) -> None:
+    """Warn where a model is slid over the ground that never saw a window with its surroundings."""
     if mode == "dense" and not model.settings.get("halo"):
         warnings.warn(
             "mode='dense': the model was trained without a halo, on windows that end at their edge, and has not "
             "learned to see them with their surroundings; train with halo=64, or see with check_dense how far the map "
             "is from that of mode='window'",
             DataWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
-    return _predicted(model, survey, stride, device, mode, min_valid, progress)
-
-
-def _predicted(
-    model: ProspectivityModel, survey: xr.Dataset, stride: int | None, device: str, mode: Mode, min_valid: float,
-    progress: bool,
-) -> xr.Dataset:  # fmt: skip
-    step = _default_stride(model, mode) if stride is None else check_int("stride", stride)
-    min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
-    grid = Grid.of(survey).strided(model.crop, step)
-    if mode == "dense":
-        mean, std, share = _predict_ground(model, survey, grid.shape, step, device, min_valid, progress)
-    else:
-        rows, cols = (a.ravel() * step for a in np.meshgrid(*map(np.arange, grid.shape), indexing="ij"))
-        mean, std, share = _predict_places(model, survey, rows, cols, device, min_valid, progress)
-    bands = {"probability": mean, "valid": share}
-    attrs: dict[str, dict[str, Any]] = {
-        "probability": {
-            "units": "1",
-            "long_name": "probability of ore (uncalibrated)",
-            "window_width": model.crop * max(Grid.of(survey).resolution),
-        },
-        "valid": {"units": "1", "long_name": "share of the window with data"},
-        "std": {"units": "1", "long_name": "standard deviation of the probability over the models"},
-    }
-    if len(model.networks) > 1:
-        bands["std"] = std
-    result = grid.dataset({name: band.reshape(grid.shape) for name, band in bands.items()}, attrs)
-    result.attrs.update(
-        network=model.network,
-        n_models=len(model.networks),
-        window=model.crop,
-        stride=step,
-        mode=mode,
-        bands=", ".join(model.bands),
-        training_seed=model.seed,
-    )
-    return result
 
 
 def predict_cells(
@@ -215,7 +248,7 @@ def predict_cells(
             raise InputError(f"survey: has only {limit} cells in one direction, the model looks at {model.crop}")
         middle = cells[start].to_numpy() + (cells[length].to_numpy() - model.crop) // 2
         corner.append(np.clip(middle, 0, limit - model.crop))
-    mean, std, _ = _predict_places(model, survey, corner[0], corner[1], device, min_valid, progress=False)
+    mean, std, _ = predict_places(model, survey, corner[0], corner[1], device, min_valid, progress=False)
     cells["probability"] = mean.astype(np.float64)
     if len(model.networks) > 1:
         cells["std"] = std.astype(np.float64)
@@ -269,151 +302,11 @@ def predict_windows(
     if windows.crop != model.crop or windows.grid != Grid.of(survey):
         raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {Grid.of(survey)}")
     row, col = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
-    mean, _, _ = _predict_places(model, survey, row, col, device, 0.0, False, windows.zooms, halo)
+    mean, _, _ = predict_places(model, survey, row, col, device, 0.0, False, windows.zooms, halo)
     return mean.astype(np.float64)
 
 
-@dataclass(frozen=True)
-class DenseCheck:
-    """How far the two modes of `predict` are apart on a survey.
-
-    Parameters
-    ----------
-    n : int
-        Windows that were compared.
-    mean_difference, difference_99, largest_difference : float
-        Of the probability by window from the dense one: mean of the absolute value, its 99th percentile, its largest.
-    change_side : float
-        Share of the windows that are on the other side of 0.5.
-    rank_correlation : float
-        Spearman's, between the probabilities of both modes.
-    auc_window, auc_dense : float
-        Rank AUC of windows that hold a deposit against those that hold none; NaN without deposits. On ground that
-        was trained on they tell of the difference of the modes only.
-
-    Examples
-    --------
-    >>> from geoprospect import DenseCheck
-    >>> DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993, 0.91, 0.90).passed
-    True
-    """
-
-    n: int
-    mean_difference: float
-    difference_99: float
-    largest_difference: float
-    change_side: float
-    rank_correlation: float
-    auc_window: float = math.nan
-    auc_dense: float = math.nan
-
-    @property
-    def passed(self) -> bool:
-        """Whether both modes give the same map for practical purposes.
-
-        Ranks agree to 0.95, at most 5 % of the windows change side, and the AUC is not lower by more than 0.02.
-        """
-        worse = self.auc_window - self.auc_dense > _LOST_AUC  # False where there is none
-        return self.rank_correlation >= _SAME_RANKS and self.change_side <= _CHANGED_SIDES and not worse
-
-    @property
-    def summary(self) -> str:
-        """Say in one sentence whether the dense map can stand for the one by windows."""
-        verdict = "can stand for" if self.passed else "is another map than"
-        ore = (
-            ""
-            if math.isnan(self.auc_dense)
-            else f", AUC {self.auc_window:.3f} by window and {self.auc_dense:.3f} dense"
-        )
-        return (
-            f"The dense map {verdict} the one by windows: over {self.n} windows the probability differs by "
-            f"{self.mean_difference:.3f} on average and {self.difference_99:.3f} in the worst hundredth, "
-            f"{self.change_side:.1%} change side at 0.5, rank correlation {self.rank_correlation:.3f}{ore}."
-        )
-
-
-def check_dense(
-    model: ProspectivityModel,
-    survey: xr.Dataset,
-    stride: int | None = None,
-    deposits: gpd.GeoDataFrame | None = None,
-    n: int = 1000,
-    device: str = "auto",
-    rng: int | np.random.Generator | None = None,
-    *,
-    min_valid: float = 0.5,
-) -> DenseCheck:
-    """Compare ``predict(mode="dense")`` with windows that are cut out, on the same survey.
-
-    Parameters
-    ----------
-    model, survey, device, min_valid
-        As in `predict`.
-    stride : int, optional
-        Multiple of 4 cells. Default: as in `predict`.
-    deposits : GeoDataFrame, optional
-        Points; all windows that hold one are compared, and an AUC is given for both modes.
-    n : int, default 1000
-        Windows that are taken at random besides.
-    rng : int, Generator or None
-        Draws them.
-
-    Returns
-    -------
-    DenseCheck
-
-    Raises
-    ------
-    InputError
-        As `predict`, and when fewer than two windows have data.
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
-    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
-    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
-    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, halo=32, device="cpu", rng=0)
-    >>> check = gp.check_dense(model, survey, stride=4, deposits=area.deposits, n=50, device="cpu", rng=0)
-    >>> print(check.summary)
-    The dense map ... the one by windows: over ...
-    """
-    step = _default_stride(model, "dense") if stride is None else check_int("stride", stride)
-    n, draws = check_int("n", n, 2), check_rng(rng)
-    ground = _predicted(model, survey, step, device, "dense", min_valid, progress=False).probability.to_numpy()
-    known = np.isfinite(ground)
-    if known.sum() < 2:
-        raise InputError(
-            f"survey: {int(known.sum())} windows have min_valid={min_valid:g} of their cells with data, two are "
-            "needed; take a smaller stride or min_valid, or more ground"
-        )
-    holds = np.zeros(ground.shape, dtype=bool)
-    if deposits is not None:
-        grid = Grid.of(survey)
-        x, y = grid.points(deposits.geometry)
-        for row, col in np.column_stack(grid.rowcol(x, y))[grid.contains(x, y)]:
-            first = (max(0, -(-(at - model.crop + 1) // step)) for at in (row, col))
-            holds[tuple(slice(low, at // step + 1) for low, at in zip(first, (row, col), strict=True))] = True
-    others = np.flatnonzero(known & ~holds)
-    chosen = np.union1d(np.flatnonzero(known & holds), draws.choice(others, min(n, others.size), replace=False))
-    row, col = np.unravel_index(chosen, ground.shape)
-    alone, _, _ = _predict_places(model, survey, row * step, col * step, device, min_valid, progress=False)
-    on_ground, label = ground.ravel()[chosen], holds.ravel()[chosen]
-    gap, both = np.abs(alone - on_ground), label.any() and not label.all()
-    differ = np.ptp(alone) > 0 and np.ptp(on_ground) > 0
-    return DenseCheck(
-        n=chosen.size,
-        mean_difference=float(gap.mean()),
-        difference_99=float(np.quantile(gap, 0.99)),
-        largest_difference=float(gap.max()),
-        change_side=float(np.mean((alone > 0.5) != (on_ground > 0.5))),
-        rank_correlation=float(spearmanr(alone, on_ground).statistic) if differ else math.nan,
-        auc_window=rank_auc(label, alone) if both else math.nan,
-        auc_dense=rank_auc(label, on_ground) if both else math.nan,
-    )
-
-
-def _predict_places(
+def predict_places(
     model: ProspectivityModel, survey: xr.Dataset, rows: NDArray[np.int64], cols: NDArray[np.int64], device: str,
     min_valid: float, progress: bool, zooms: NDArray[np.int64] | None = None, halo: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
@@ -435,7 +328,7 @@ def _predict_places(
             finally:
                 network.cpu()
             if not np.isfinite(each[i, wanted]).all():
-                raise _ruined(i)
+                raise ruined(i)
     return *_summed_up(each), share
 
 
@@ -445,107 +338,10 @@ def _summed_up(each: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     return each.mean(axis=0), spread
 
 
-def _predict_ground(
-    model: ProspectivityModel, survey: xr.Dataset, shape: tuple[int, int], step: int, device: str, min_valid: float,
-    progress: bool,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
-    """Return mean and standard deviation of the probability, and the share of data, from features of the ground."""
-    trunk_stride = next((stride for stride in sorted(STRIDES, reverse=True) if step % stride == 0), None)
-    if trunk_stride is None:
-        raise InputError(
-            f"stride={step}: mode='dense' takes multiples of {STRIDES[0]} cells; take stride={_near(step)}, or "
-            "mode='window'"
-        )
-    target = resolve_device(device)
-    bands, valid = model.stack(survey)
-    rows, cols = (a.ravel() * step for a in np.meshgrid(*map(np.arange, shape), indexing="ij"))
-    share = _share_valid(valid, rows, cols, model.crop)
-    wanted = ((share >= min_valid) & (share > 0)).reshape(shape)
-    stack = torch.from_numpy(bands)
-    each = np.full((len(model.networks), *shape), np.nan, dtype=np.float32)
-    total = len(model.networks) * int(wanted.sum())
-    with torch.inference_mode(), tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
-        for i, network in enumerate(model.networks):
-            dense = slid(network, model.crop, trunk_stride)
-            dense = dense.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            todo = _tiles(shape, step, dense)
-            while todo:
-                tile = todo.pop()
-                if not wanted[tile].any():
-                    continue
-                found = _ore_of_ground(dense, stack, tile, step, target)
-                if found is None:
-                    # Here, because inside of `except` the traceback still holds what is to be freed.
-                    torch.cuda.empty_cache()
-                    todo += _quarters(tile)
-                    continue
-                each[i][tile] = found
-                bar.update(int(wanted[tile].sum()))
-            if not np.isfinite(each[i][wanted]).all():
-                raise _ruined(i)
-    each[:, ~wanted] = np.nan
-    return *_summed_up(each), share
-
-
-def _tiles(shape: tuple[int, int], step: int, dense: Dense) -> list[tuple[slice, slice]]:
-    """Cut the windows of a map into tiles of some GB of features, of which less than half is context."""
-    about = 2 * dense.halo + dense.crop
-    side = max(_TILE_AT_4 if dense.stride == STRIDES[0] else _TILE, 2 * about)
-    n = (side - about) // step + 1
-    starts = itertools.product(range(0, shape[0], n), range(0, shape[1], n))
-    return [(slice(row, min(row + n, shape[0])), slice(col, min(col + n, shape[1]))) for row, col in starts]
-
-
-def _quarters(tile: tuple[slice, slice]) -> list[tuple[slice, slice]]:
-    rows, cols = (
-        [slice(at.start, middle), slice(middle, at.stop)] if (middle := (at.start + at.stop) // 2) > at.start else [at]
-        for at in tile
-    )
-    return list(itertools.product(rows, cols))
-
-
-def _ore_of_ground(
-    dense: Dense, stack: Tensor, tile: tuple[slice, slice], step: int, device: torch.device
-) -> NDArray[np.float32] | None:
-    """Return the probability of ore of the windows of a tile, (n, m); None where the device has no memory for them."""
-    part, context, shape = [], [], []
-    for at, length in zip(tile, stack.shape[1:], strict=True):
-        first, last = at.start * step, (at.stop - 1) * step + dense.crop
-        start = max(0, first - dense.halo)
-        part.append(slice(start, min(length, last + dense.halo)))
-        context.append(first - start)
-        shape.append((at.stop - 1 - at.start) * step // dense.stride + 1)
-    ground = stack[:, part[0], part[1]]
-    try:
-        cells = ground.to(device)[None].contiguous(memory_format=torch.channels_last)
-        logits = dense(cells, (context[0], context[1]), (shape[0], shape[1]))[0].float()
-    except torch.OutOfMemoryError as err:
-        if all(at.stop - at.start == 1 for at in tile):
-            raise DeviceError(
-                f"device={str(device)!r}: has no memory for one window of {dense.crop} cells with {dense.halo} cells "
-                f"of context; close other programs, pass device='cpu', or mode='window' ({err})"
-            ) from err
-        log.info("the device has no memory for a tile of %d x %d cells; it is cut into quarters", *ground.shape[1:])
-        return None
-    ore: NDArray[np.float32] = torch.softmax(logits, dim=0)[1].cpu().numpy()
-    sparse = step // dense.stride
-    return ore[::sparse, ::sparse]
-
-
-def _default_stride(model: ProspectivityModel, mode: Mode) -> int:
-    return _near(model.size // 8) if mode == "dense" else max(1, model.size // 8)
-
-
-def _near(step: int) -> int:
-    """Return the next multiple of the smallest stride of a trunk."""
-    return max(STRIDES[0], round(step / STRIDES[0]) * STRIDES[0])
-
-
-def _ruined(number: int) -> DivergenceError:
-    return DivergenceError(
-        f"model: network {number} gives values that are not finite; it was ruined in training; train again with a "
-        "smaller lr or a larger batch"
-    )
+def default_stride(model: ProspectivityModel, mode: str) -> int:
+    """Return an eighth of a window, in cells; with mode 'dense' the next multiple of what a trunk can be turned to."""
+    eighth = model.size // 8
+    return max(STRIDES[0], round(eighth / STRIDES[0]) * STRIDES[0]) if mode == "dense" else max(1, eighth)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -116,7 +117,8 @@ class ProspectivityModel:
         InputError
             When units or cell size differ; the message lists every difference.
         """
-        _check_match(self, survey)
+        units = {str(name): str(band.attrs.get("units", "")) for name, band in survey.data_vars.items()}
+        check_match(self, units, Grid.of(survey).resolution)
         return stack_bands(survey, self.bands, self.offset, self.scale)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -230,19 +232,33 @@ def stack_bands(
     return stack, valid
 
 
-def _check_match(model: ProspectivityModel, survey: xr.Dataset) -> None:
-    """Raise with every difference between what the model was trained on and the survey."""
-    absent = [band for band in model.bands if band not in survey.data_vars]
+def check_match(model: ProspectivityModel, units: Mapping[str, str], cell: tuple[float, float]) -> None:
+    """Raise with every difference between what the model was trained on and a survey.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        With its bands.
+    units : mapping of str to str
+        Of the survey's bands.
+    cell : tuple of float
+        Cell size (dy, dx) of the survey.
+
+    Raises
+    ------
+    NameNotFoundError
+        When bands are missing.
+    InputError
+        When units or cell size differ.
+    """
+    absent = [band for band in model.bands if band not in units]
     if absent:
-        raise NameNotFoundError(
-            f"survey: lacks the bands {', '.join(absent)} of the model; it has {', '.join(map(str, survey.data_vars))}"
-        )
+        raise NameNotFoundError(f"survey: lacks the bands {', '.join(absent)} of the model; it has {', '.join(units)}")
     differences = [
-        f"{band}: units {survey[band].attrs.get('units', '')!r}, trained in {unit!r}"
+        f"{band}: units {units[band]!r}, trained in {unit!r}"
         for band, unit in zip(model.bands, model.units, strict=True)
-        if str(survey[band].attrs.get("units", "")) != unit
+        if units[band] != unit
     ]
-    cell = Grid.of(survey).resolution
     if not np.allclose(cell, model.cell_size, rtol=_CELL_TOLERANCE, atol=0):
         differences.append(
             f"cell size {cell[0]:g} x {cell[1]:g}, trained on {model.cell_size[0]:g} x {model.cell_size[1]:g}"

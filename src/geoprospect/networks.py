@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geoprospect._checks import check_choice, check_input_file, check_int, check_number
 from geoprospect.errors import DataWarning, DependencyError, InputError
@@ -172,6 +174,59 @@ def traced(network: nn.Module) -> fx.GraphModule:
             return isinstance(module, (Crop, nn.Linear)) or super().is_leaf_module(module, name)
 
     return fx.GraphModule(network, Tracer(autowrap_functions=(shuffle,)).trace(network))
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Return a copy for evaluation, with every batch normalisation in the weights of the convolution before it.
+
+    In mixed precision its mean over the image and its head compute in the precision of the weights. A network that is
+    not from `build_network` is copied as it is.
+    """
+    copied = copy.deepcopy(network).eval()
+    if not any(isinstance(module, Crop) for module in copied.modules()):
+        return copied
+    graph = traced(copied)
+    fold_norms(graph)
+    dtype = next(graph.parameters()).dtype
+    for name, module in list(graph.named_modules()):
+        if isinstance(module, (Crop, nn.Linear)):
+            graph.set_submodule(name, _InFull(module, dtype))
+    return graph.requires_grad_(False)
+
+
+def fold_norms(graph: fx.GraphModule) -> None:
+    """Put every batch normalisation that follows a convolution into its weights, in place."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), nn.BatchNorm2d):
+            continue
+        before = node.args[0]
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        convolution, norm = (graph.get_submodule(str(one.target)) for one in (before, node))
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            graph.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+            node.replace_all_uses_with(before)
+            graph.graph.erase_node(node)
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+
+
+def in_full(x: Tensor) -> torch.autocast:
+    """Return the context in which nothing is cast to less than its own precision."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+class _InFull(nn.Module):
+    """A module that computes in one precision, whatever surrounds it."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        with in_full(x):
+            found: Tensor = self.module(x.to(self.dtype))
+        return found
 
 
 def last_features(network: nn.Module) -> Crop:

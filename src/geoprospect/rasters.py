@@ -85,7 +85,7 @@ def read_bands(
     check_choice("resampling", resampling, _RESAMPLING)
     bands: dict[str, NDArray[np.float32]] = {}
     attrs: dict[str, dict[str, str]] = {}
-    for name, path in _named(paths).items():
+    for name, path in named_files("paths", paths).items():
         file = check_input_file("paths", path)
         if file.suffix.lower() in _TIFF_SUFFIXES:
             found = _read_raster(file, name, grid, resampling, crs)
@@ -137,11 +137,9 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
     if os.path.isdir(path) and Path(path).suffix.lower() == ".zarr":  # noqa: PTH112
         return _read_store(Path(path))
     file = check_input_file("path", path)
-    with _open(file, "path") as source:
+    with open_geotiff(file, "path") as source:
         grid = Grid(source.crs.to_wkt() if source.crs else None, source.transform, source.shape)
-        names = [name or f"band_{i}" for i, name in enumerate(source.descriptions, start=1)]
-        if len(set(names)) < len(names):
-            raise InputError(f"path={str(file)!r}: two bands have one description among {', '.join(names)}")
+        names = named_bands(source, "path", file)
         try:
             values = [
                 _unpacked(source, i, source.read(i, out_dtype="float32", masked=True).filled(np.nan))
@@ -156,7 +154,8 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
     return grid.dataset(dict(zip(names, values, strict=True)), attrs)
 
 
-def _named(
+def named_files(
+    argument: str,
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]],
 ) -> dict[str, str | os.PathLike[str]]:
     """Return files by name; without a name, by the stem of the file."""
@@ -165,16 +164,25 @@ def _named(
     listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     named = {Path(path).stem: path for path in listed}
     if len(named) < len(listed):
-        raise InputError("paths: two files have the same stem; name them: {'a': 'one/x.tif', 'b': 'two/x.tif'}")
+        raise InputError(f"{argument}: two files have the same stem; name them: {{'a': 'one/x.tif', 'b': 'two/x.tif'}}")
     return named
 
 
-def _open(file: Path, argument: str) -> rasterio.DatasetReader:
+def open_geotiff(file: Path, argument: str) -> rasterio.DatasetReader:
+    """Open a GeoTIFF, and nothing else."""
     try:
         # A .tif may be a VRT that reads any other file; naming the driver refuses it.
         return rasterio.open(file, driver="GTiff")
     except rasterio.RasterioIOError as err:
         raise InputError(f"{argument}={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
+
+
+def named_bands(source: rasterio.DatasetReader, argument: str, file: Path) -> list[str]:
+    """Return the names of the bands of an open file: their descriptions."""
+    names = [name or f"band_{i}" for i, name in enumerate(source.descriptions, start=1)]
+    if len(set(names)) < len(names):
+        raise InputError(f"{argument}={str(file)!r}: two bands have one description among {', '.join(names)}")
+    return names
 
 
 def _read_store(store: Path) -> xr.Dataset:
@@ -208,7 +216,7 @@ def _read_raster(
     file: Path, name: str, grid: Grid, resampling: str, crs: Any
 ) -> dict[str, tuple[NDArray[np.float32], str]]:
     """Read every band of a GeoTIFF onto the grid."""
-    with _open(file, "paths") as source:
+    with open_geotiff(file, "paths") as source:
         source_crs = check_crs("crs", source.crs.to_wkt() if source.crs else crs)
         left, bottom, right, top = rasterio.warp.transform_bounds(
             grid.crs.to_wkt(), source_crs.to_wkt(), *grid.bounds, densify_pts=21

@@ -1,0 +1,501 @@
+"""The engine: a model on a device, ground in piece by piece, probabilities out.
+
+The map is cut into strips of columns, and each strip into tiles, one below the other. The rows of the survey that the
+windows of a tile need lie on the device, scaled; going down to the next tile, the rows that both need stay, and only
+the others are read. So every block of a survey is read once, but for the few where strips meet, and memory depends
+neither on its height nor on its width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geoprospect._kernels.patches import gather
+from geoprospect.dense import STRIDES, Dense, slid
+from geoprospect.errors import DeviceError, DivergenceError, InputError
+from geoprospect.model import ProspectivityModel
+from geoprospect.networks import folded
+from geoprospect.sources import Packing, Source
+
+log = logging.getLogger("geoprospect")
+
+Mode = Literal["window", "dense"]
+# Bytes of scaled ground on a device, of one strip.
+_HELD_BYTES = {"cpu": 256 * 2**20, "cuda": 1024 * 2**20}
+# Columns of a strip, at most: strips share a window's width, which is read for both.
+_WIDEST = 10_240
+# Cells along a side of a tile of dense inference, context included: about 2 GB of resnet50's features.
+_TILE, _TILE_AT_4 = 2048, 1024
+# Cells of windows in a batch, all bands counted as one: 64 windows of 64 cells, 5 of 224; more on a GPU.
+_BATCH_CELLS = {"cpu": 64 * 64**2, "cuda": 256 * 224**2}
+_BATCH = {"cpu": 64, "cuda": 1024}
+
+
+class Tile(NamedTuple):
+    """A rectangle of the map: its first row and the one after its last, and so for columns."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        """From north to south."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def cols(self) -> slice:
+        """From west to east."""
+        return slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a map is made; with the model and the survey, all that its bytes depend on.
+
+    Parameters
+    ----------
+    stride : int
+        Cells of the survey from one window to the next.
+    mode : {'window', 'dense'}
+        As in `predict`.
+    min_valid : float
+        Least share of cells with data.
+    device : str
+        'cpu' or 'cuda': the kind of device.
+    precision : {'float32', 'bfloat16'}
+        Of the features.
+    batch : int
+        Windows per pass, in mode 'window'.
+    threads : int
+        Of torch, on the CPU.
+    halo : int
+        Cells of context, in mode 'dense'.
+    """
+
+    stride: int
+    mode: Mode
+    min_valid: float
+    device: str
+    precision: str
+    batch: int
+    threads: int
+    halo: int = 0
+
+
+def batch_for(crop: int, device: torch.device) -> int:
+    """Return how many windows go through a network at once."""
+    return max(1, min(_BATCH[device.type], _BATCH_CELLS[device.type] // crop**2))
+
+
+def trunk_stride(stride: int) -> int:
+    """Return the stride of the features from which windows every so many cells are made.
+
+    Raises
+    ------
+    InputError
+        When it is no multiple of the smallest.
+    """
+    for found in sorted(STRIDES, reverse=True):
+        if stride % found == 0:
+            return found
+    near = max(STRIDES[0], round(stride / STRIDES[0]) * STRIDES[0])
+    raise InputError(
+        f"stride={stride}: mode='dense' takes multiples of {STRIDES[0]} cells; take stride={near}, or mode='window'"
+    )
+
+
+def tiles(
+    shape: tuple[int, int], crop: int, settings: Settings, bytes_per_cell: int, block: tuple[int, int] = (1, 1)
+) -> list[list[Tile]]:
+    """Cut a map into strips of tiles.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the map.
+    crop : int
+        Cells that a window sees along a side.
+    settings : Settings
+        How the map is made.
+    bytes_per_cell : int
+        Of scaled ground.
+    block : tuple of int
+        Rows and columns of the blocks in which the survey is kept: strips begin with one where they can.
+
+    Returns
+    -------
+    list of list of Tile
+        Each strip from north to south.
+    """
+    step, seen = settings.stride, crop + 2 * settings.halo
+    n_strips = math.ceil(((shape[1] - 1) * step + seen) / max(_WIDEST, 2 * seen))
+    cols = math.ceil(shape[1] / n_strips)
+    even = block[1] // math.gcd(block[1], step)
+    if n_strips > 1 and even <= cols:
+        cols = math.ceil(cols / even) * even
+    width = min(cols, shape[1]) * step + seen
+    # What is read ends with a block, which may be longer than what is needed.
+    spare = _HELD_BYTES[settings.device] // (width * bytes_per_cell) - seen - block[0]
+    rows = max(1, side_of_part(crop, settings) if settings.mode == "dense" else 1, spare // step + 1)
+    return [
+        [Tile(row, min(row + rows, shape[0]), col, min(col + cols, shape[1])) for row in range(0, shape[0], rows)]
+        for col in range(0, shape[1], cols)
+    ]
+
+
+def ground_of(tile: Tile, crop: int, settings: Settings, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of the survey that the windows of a tile see."""
+    rows, cols = (
+        slice(
+            max(0, at.start * settings.stride - settings.halo),
+            min(length, (at.stop - 1) * settings.stride + crop + settings.halo),
+        )
+        for at, length in zip((tile.rows, tile.cols), shape, strict=True)
+    )
+    return rows, cols
+
+
+def reads(
+    strip: Sequence[Tile], crop: int, settings: Settings, shape: tuple[int, int], block: tuple[int, int]
+) -> Iterator[tuple[Tile, slice, slice]]:
+    """Go down a strip; yield each tile, the rows that are still to be read for it (whole blocks), and the columns."""
+    have = -1
+    for tile in strip:
+        rows, cols = ground_of(tile, crop, settings, shape)
+        start = max(rows.start, have)
+        stop = max(start, min(shape[0], -(-rows.stop // block[0]) * block[0]))
+        yield tile, slice(start, stop), cols
+        have = stop
+
+
+# -- the ground on the device ------------------------------------------------------------------
+
+
+class Ground:
+    """The rows of a strip that windows still need, scaled as in training, on the device.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        With its bands and scaling.
+    rows, cols : int
+        Rows that are held at most, and columns.
+    device : torch.device
+        Where.
+    dtype : torch.dtype
+        Of the scaled values.
+    packing : sequence of Packing
+        How each band keeps its values.
+    """
+
+    def __init__(
+        self, model: ProspectivityModel, rows: int, cols: int, device: torch.device, dtype: torch.dtype,
+        packing: Sequence[Packing],
+    ) -> None:  # fmt: skip
+        self._cells = torch.zeros(rows, cols, len(model.bands), dtype=dtype, device=device)
+        self._valid = torch.zeros(rows, cols, dtype=torch.bool, device=device)
+        self._offset, self._scale, self._packing = model.offset.tolist(), model.scale.tolist(), packing
+        self.top, self._held = 0, 0  # the first row of the survey that is held, and how many are
+
+    @property
+    def stack(self) -> Tensor:
+        """The bands (C, Y, X), 0 where there are no data; the bands of a cell side by side."""
+        return self._cells[: self._held].permute(2, 0, 1)
+
+    @property
+    def valid(self) -> Tensor:
+        """Where all bands have data (Y, X)."""
+        return self._valid[: self._held]
+
+    def go_down(self, top: int) -> None:
+        """Forget the rows north of `top`."""
+        keep = max(0, self.top + self._held - top)
+        if 0 < keep < self._held:
+            for held in (self._cells, self._valid):
+                held[:keep] = held[self._held - keep : self._held].clone()
+        self.top, self._held = top, min(keep, self._held)
+
+    def add(self, rows: Tensor) -> None:
+        """Take in the next rows (C, h, X), as the survey keeps them."""
+        place = slice(self._held, self._held + rows.shape[1])
+        valid = self._valid[place].fill_(True)
+        for band, (values, offset, scale, packing) in enumerate(
+            zip(rows, self._offset, self._scale, self._packing, strict=True)
+        ):
+            found = torch.isfinite(values) if values.is_floating_point() else torch.ones_like(values, dtype=torch.bool)
+            if packing.nodata is not None and not math.isnan(packing.nodata):
+                found &= values != packing.nodata
+            if (packing.scale, packing.offset) != (1, 0):
+                values = values.to(torch.float32) * np.float32(packing.scale) + np.float32(packing.offset)
+            # In float64, and rounded once: as training scales.
+            scaled = (values.to(torch.float64) - offset) / scale
+            self._cells[place, :, band] = scaled.masked_fill_(~found, 0).to(self._cells.dtype)
+            valid &= found
+        self._held = place.stop
+
+    def add_empty(self, n: int) -> None:
+        """Take in rows without any data."""
+        self._cells[self._held : self._held + n] = 0
+        self._valid[self._held : self._held + n] = False
+        self._held += n
+
+
+def share_of_data(valid: Tensor, rows: Tensor, cols: Tensor, crop: int) -> Tensor:
+    """Return the share of cells with data in every window, (n, m), from a summed table."""
+    total = nn.functional.pad(valid.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
+    top, left, bottom, right = rows[:, None], cols[None, :], rows[:, None] + crop, cols[None, :] + crop
+    count = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+    return (count.double() / crop**2).float()
+
+
+# -- the networks on the device ----------------------------------------------------------------
+
+
+class Engine:
+    """A model on a device.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        Whose networks are copied.
+    settings : Settings
+        How the map is made.
+    device : torch.device
+        Where.
+    """
+
+    def __init__(self, model: ProspectivityModel, settings: Settings, device: torch.device) -> None:
+        self.model, self.settings, self.device = model, settings, device
+        self.batch = settings.batch
+        self.dtype = next(model.networks[0].parameters(), torch.zeros(())).dtype
+        self._networks: list[nn.Module] = []
+        for network in model.networks:
+            ready: nn.Module
+            if settings.mode == "dense":
+                ready = slid(network, model.crop, trunk_stride(settings.stride))
+            else:
+                ready = folded(network)
+            # Copies: what is moved and cast here must not be the model's own.
+            self._networks.append(ready.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+    def run(
+        self, source: Source, strip: Sequence[Tile], done: Callable[[int], Any] = lambda windows: None
+    ) -> Iterator[tuple[Tile, dict[str, NDArray[Any]]]]:
+        """Go down a strip and yield what is found in each of its tiles.
+
+        Parameters
+        ----------
+        source : Source
+            The survey.
+        strip : sequence of Tile
+            Below each other, with the same columns.
+        done : callable
+            Is told of windows that are done.
+
+        Yields
+        ------
+        tile : Tile
+        bands : dict of str to ndarray of shape (n, m)
+            ``probability``, ``valid`` and, of several networks, ``std``, in the precision of the networks.
+        """
+        shape, crop, bands = source.grid.shape, self.model.crop, self.model.bands
+        todo = list(reads(strip, crop, self.settings, shape, source.block))
+        first, end = 0, 0
+        most = 0
+        for tile, rows, _ in todo:
+            first, end = ground_of(tile, crop, self.settings, shape)[0].start, max(end, rows.stop)
+            most = max(most, end - first)
+        cols = todo[0][2]
+        ground = Ground(
+            self.model, most, cols.stop - cols.start, self.device, self.dtype, [source.packing(b) for b in bands]
+        )
+        with ThreadPoolExecutor(1, "geoprospect-read") as reader:
+            ahead: Future[NDArray[Any]] | None = None
+            for number, (tile, rows, _) in enumerate(todo):
+                ahead = ahead or reader.submit(source.read, bands, rows, cols)
+                read, ahead = ahead.result(), None
+                if number + 1 < len(todo):
+                    ahead = reader.submit(source.read, bands, todo[number + 1][1], cols)
+                ground.go_down(ground_of(tile, crop, self.settings, shape)[0].start)
+                with torch.inference_mode():
+                    self._take(ground, read)
+                    del read
+                    yield tile, self._predicted(ground, tile, cols.start, done)
+
+    def _take(self, ground: Ground, read: NDArray[Any]) -> None:
+        if read.dtype.kind == "f" and not np.isfinite(read).any():
+            ground.add_empty(read.shape[1])
+            return
+        values = torch.from_numpy(read)
+        if self.device.type == "cuda":
+            values = values.pin_memory().to(self.device, non_blocking=True)
+        ground.add(values)
+
+    def _predicted(
+        self, ground: Ground, tile: Tile, left: int, done: Callable[[int], Any]
+    ) -> dict[str, NDArray[Any]]:
+        step, crop = self.settings.stride, self.model.crop
+        rows = torch.arange(tile.top, tile.bottom, device=self.device) * step - ground.top
+        cols = torch.arange(tile.left, tile.right, device=self.device) * step - left
+        share = share_of_data(ground.valid, rows, cols, crop)
+        wanted = (share >= self.settings.min_valid) & (share > 0)
+        done(int((~wanted).sum()))
+        each = torch.full((len(self._networks), *tile.shape), torch.nan, device=self.device, dtype=self.dtype)
+        if self.settings.mode == "dense":
+            self._by_ground(each, ground, wanted, rows, cols, done)
+        else:
+            self._by_window(each, ground, wanted, rows, cols, done)
+        for number, found in enumerate(each):
+            if not bool(torch.isfinite(found[wanted]).all()):
+                raise ruined(number)
+        found = {"probability": each.mean(0), "valid": share}
+        if len(each) > 1:
+            found["std"] = each.std(0, correction=1)
+        return {name: values.cpu().numpy() for name, values in found.items()}
+
+    # -- window by window
+
+    def _by_window(
+        self, each: Tensor, ground: Ground, wanted: Tensor, rows: Tensor, cols: Tensor, done: Callable[[int], Any]
+    ) -> None:
+        """Fill in the probability of ore; where memory runs out, go on with half the batch."""
+        at = wanted.nonzero()
+        stack, start = ground.stack, 0
+        while start < len(at):
+            part = at[start : start + self.batch]
+            try:
+                patches = gather(stack, rows[part[:, 0]], cols[part[:, 1]], self.model.crop)
+                for number, network in enumerate(self._networks):
+                    with self._precision():
+                        logits = network(patches)  # (B, 2)
+                    each[number, part[:, 0], part[:, 1]] = torch.softmax(logits.to(self.dtype), 1)[:, 1]
+            except torch.OutOfMemoryError as err:
+                if self.batch == 1:
+                    raise DeviceError(
+                        f"device={str(self.device)!r}: has no memory for one window of {stack.shape[0]} bands of "
+                        f"{self.model.crop} x {self.model.crop} cells beside the survey; close other programs, or pass "
+                        f"device='cpu' ({err})"
+                    ) from err
+                self.batch //= 2
+            else:
+                start += len(part)
+                done(len(part))
+                continue
+            # Here, because inside of `except` the traceback still holds what is to be freed.
+            log.info("the device has no memory for %d windows at once; trying %d", 2 * self.batch, self.batch)
+            torch.cuda.empty_cache()
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.settings.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    # -- the features of the ground once
+
+    def _by_ground(
+        self, each: Tensor, ground: Ground, wanted: Tensor, rows: Tensor, cols: Tensor, done: Callable[[int], Any]
+    ) -> None:
+        stack = ground.stack
+        todo = parts((wanted.shape[0], wanted.shape[1]), side_of_part(self.model.crop, self.settings))
+        while todo:
+            tile = todo.pop()
+            count = int(wanted[tile].sum())
+            if not count:
+                continue
+            places = [
+                (int(at[part.start]), int(at[part.stop - 1])) for at, part in zip((rows, cols), tile, strict=True)
+            ]
+            try:
+                for number, network in enumerate(self._networks):
+                    each[(number, *tile)] = self._slid(network, stack, places)  # type: ignore[arg-type]
+            except torch.OutOfMemoryError as err:
+                if all(at.stop - at.start == 1 for at in tile):
+                    raise DeviceError(
+                        f"device={str(self.device)!r}: has no memory for one window of {self.model.crop} cells with "
+                        f"{self.settings.halo} cells of context; close other programs, pass device='cpu', or "
+                        f"mode='window' ({err})"
+                    ) from err
+            else:
+                done(count)
+                continue
+            # Here, because inside of `except` the traceback still holds what is to be freed.
+            log.info(
+                "the device has no memory for a tile of %d x %d windows; it is cut into quarters", *wanted[tile].shape
+            )
+            torch.cuda.empty_cache()
+            todo += _quarters(tile)
+        each[:, ~wanted] = torch.nan
+
+    def _slid(self, dense: Dense, stack: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+        """Return the probability of ore of the windows from a first place to a last, (n, m)."""
+        part, context, shape = [], [], []
+        for (first, last), length in zip(places, stack.shape[1:], strict=True):
+            start = max(0, first - dense.halo)
+            part.append(slice(start, min(length, last + dense.crop + dense.halo)))
+            context.append(first - start)
+            shape.append((last - first) // dense.stride + 1)
+        cells = stack[:, part[0], part[1]][None].contiguous(memory_format=torch.channels_last)
+        with self._precision():
+            logits = dense(cells, (context[0], context[1]), (shape[0], shape[1]))[0]
+        ore = torch.softmax(logits.to(self.dtype), dim=0)[1]
+        sparse = self.settings.stride // dense.stride
+        return ore[::sparse, ::sparse]
+
+
+def parts(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
+    """Cut windows into squares of `side` by `side`."""
+    corners = itertools.product(range(0, shape[0], side), range(0, shape[1], side))
+    return [(slice(row, min(row + side, shape[0])), slice(col, min(col + side, shape[1]))) for row, col in corners]
+
+
+def side_of_part(crop: int, settings: Settings) -> int:
+    """Return the windows along a side of what a trunk is given at once, of which less than half is context."""
+    about = 2 * settings.halo + crop
+    cells = max(_TILE_AT_4 if trunk_stride(settings.stride) == STRIDES[0] else _TILE, 2 * about)
+    return (cells - about) // settings.stride + 1
+
+
+def _quarters(tile: tuple[slice, slice]) -> list[tuple[slice, slice]]:
+    rows, cols = (
+        [slice(at.start, middle), slice(middle, at.stop)] if (middle := (at.start + at.stop) // 2) > at.start else [at]
+        for at in tile
+    )
+    return list(itertools.product(rows, cols))
+
+
+def halo_of(model: ProspectivityModel, stride: int) -> int:
+    """Return the cells of context of the model's networks in mode 'dense'.
+
+    Raises
+    ------
+    InputError
+        When the stride is no multiple of 4, or a network cannot be slid exactly.
+    """
+    return max(slid(network, model.crop, trunk_stride(stride)).halo for network in model.networks)
+
+
+def ruined(number: int) -> DivergenceError:
+    """Return the error of a network whose answers are no numbers."""
+    return DivergenceError(
+        f"model: network {number} gives values that are not finite; it was ruined in training; train again with a "
+        "smaller lr or a larger batch"
+    )

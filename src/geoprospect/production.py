@@ -1,0 +1,529 @@
+"""Maps of surveys of any size: planned, written tile by tile, and taken up again after a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from geoprospect._checks import check_output_file
+from geoprospect._kernels.devices import resolve_device
+from geoprospect._version import __version__
+from geoprospect.engine import Engine, Settings, Tile, ground_of, reads
+from geoprospect.errors import InputError, OutputError
+from geoprospect.exports import check_store, write_cog, write_zarr
+from geoprospect.grid import Grid
+from geoprospect.inference import attributes, settings_for, strips_of, warn_of_windows_alone
+from geoprospect.model import ProspectivityModel
+from geoprospect.sources import Source
+from geoprospect.stores import SurveyLike, open_source
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes that write one map are not told apart
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("geoprospect")
+
+_SUFFIXES = (".tif", ".tiff", ".zarr")
+_PLAN, _JOURNAL, _LOCK = "plan.json", "journal.jsonl", "lock"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a map will take, and the tiles in which it is made.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the map.
+    survey_shape : tuple of int
+        Rows and columns of the survey.
+    settings : Settings
+        Mode, stride, batch, threads, precision: with the model and the survey, all that the bytes of the map depend on.
+    strips : tuple of tuple of Tile
+        Tiles of the map: strips from west to east, each from north to south.
+    windows : int
+        How many there are; those without data are not computed.
+    bytes_survey, bytes_read, bytes_held, bytes_written : int
+        Of the survey's bands that the model takes; of what is read of them; of the ground on the device; of the map.
+    flops : float
+        Of all windows and networks.
+    bands : tuple of str
+        Of the map.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> plan = gp.plan_inference(model, survey, stride=4, device="cpu")
+    >>> plan.windows, plan.bytes_read == plan.bytes_survey
+    (225, True)
+    """
+
+    grid: Grid
+    survey_shape: tuple[int, int]
+    settings: Settings
+    strips: tuple[tuple[Tile, ...], ...] = field(repr=False)
+    windows: int
+    bytes_survey: int
+    bytes_read: int
+    bytes_held: int
+    bytes_written: int
+    flops: float
+    bands: tuple[str, ...]
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles, all strips together."""
+        return sum(map(len, self.strips))
+
+    @property
+    def summary(self) -> str:
+        """Say in a few sentences what the map takes."""
+        s = self.settings
+        return (
+            f"{self.windows:,} windows every {s.stride} cells (mode {s.mode!r}), a map of {self.grid.shape[0]:,} x "
+            f"{self.grid.shape[1]:,} cells in {self.n_tiles} tiles of {len(self.strips)} strips. Reads "
+            f"{_bytes(self.bytes_read)} ({self.bytes_read / self.bytes_survey:.2f} times the survey's bands), holds "
+            f"{_bytes(self.bytes_held)} of ground, writes {_bytes(self.bytes_written)}; {self.flops / 1e12:,.3g} TFLOP "
+            f"on {s.device} in {s.precision}."
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers as a table with one row per quantity."""
+        rows = {
+            "windows": self.windows, "tiles": self.n_tiles, "strips": len(self.strips),
+            "bytes of the survey": self.bytes_survey, "bytes read": self.bytes_read, "bytes held": self.bytes_held,
+            "bytes written": self.bytes_written, "TFLOP": self.flops / 1e12, **asdict(self.settings),
+        }  # fmt: skip
+        return pd.DataFrame({"value": rows})
+
+
+def plan_inference(
+    model: ProspectivityModel,
+    survey: SurveyLike,
+    stride: int | None = None,
+    device: str = "auto",
+    *,
+    mode: str = "window",
+    min_valid: float = 0.5,
+    precision: str = "auto",
+) -> Plan:
+    """Say what a map will take before it is begun.
+
+    Parameters
+    ----------
+    model, stride, device, mode, min_valid, precision
+        As in `predict`.
+    survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
+        As in `predict_to_cog`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    NameNotFoundError, InputError, DeviceError
+        As `predict`.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> print(gp.plan_inference(model, survey, stride=4, device="cpu").summary)
+    225 windows every 4 cells (mode 'window'), a map of 15 x 15 cells in 1 tiles of 1 strips. Reads ...
+    """
+    source, target = open_source(survey), resolve_device(device)
+    return _plan(model, source, settings_for(model, source, stride, mode, min_valid, target, precision))
+
+
+def predict_to_cog(
+    model: ProspectivityModel,
+    survey: SurveyLike,
+    path: str | os.PathLike[str],
+    stride: int | None = None,
+    device: str = "auto",
+    *,
+    mode: str = "window",
+    min_valid: float = 0.5,
+    precision: str = "auto",
+    resume: bool = True,
+    progress: bool = False,
+) -> Path:
+    """Map the probability of ore of a survey of any size, from disk to disk.
+
+    The map is that of `predict`. Every block of the survey is read once (but for the few where strips of more than
+    10,000 columns meet), by a thread that is ahead of the network. What is found is written tile by tile into the
+    folder ``<name of the map>.partial`` beside the map; the map appears when all of it is there and has been read
+    back. Memory depends neither on the height nor on the width of the survey.
+
+    After a stop of any kind **the same call** takes the map up at the tile that was begun, and gives the bytes that it
+    would have given without the stop.
+
+    Parameters
+    ----------
+    model, stride, device, mode, min_valid, precision
+        As in `predict`.
+    survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
+        A GeoTIFF or COG whose bands are described by their names, as `write_cog` writes it; a Zarr store, as
+        `write_zarr` writes it; several GeoTIFFs on one grid, in a mapping by the names of their bands; or a Dataset of
+        NumPy or dask.
+    path : path-like
+        Of the map: .tif and .tiff become a COG, .zarr a Zarr store.
+    resume : bool, default True
+        Take up what an earlier call left. False begins anew.
+    progress : bool, default False
+        Show a progress bar.
+
+    Returns
+    -------
+    pathlib.Path
+        Where the map is.
+
+    Raises
+    ------
+    NameNotFoundError, InputError, DeviceError
+        As `predict`; and when an earlier call left a map that was begun with another model, survey or
+        settings: the message names what differs.
+    CorruptFileError
+        When the survey is damaged.
+    OutputError
+        When the map cannot be written, or another process is writing it.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> large = gp.write_cog(survey, folder / "survey.tif")
+    >>> path = gp.predict_to_cog(model, large, folder / "map.tif", stride=4, device="cpu")
+    >>> gp.read_survey(path).probability.shape
+    (15, 15)
+    """
+    in_store = Path(path).suffix.lower() == ".zarr"
+    file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
+    source, target = open_source(survey), resolve_device(device)
+    settings = settings_for(model, source, stride, mode, min_valid, target, precision)
+    warn_of_windows_alone(model, mode)
+    plan = _plan(model, source, settings)
+    folder = file.with_name(f"{file.name}.partial")
+    with _Partial.opened(folder, plan, _fingerprint(model, source, settings), resume) as partial:
+        with _threads(partial.settings.threads), tqdm(
+            total=plan.windows, desc="predicting", unit="window", disable=not progress
+        ) as bar:  # fmt: skip
+            bar.update(sum(math.prod(tile.shape) for strip in plan.strips for tile in strip if tile in partial.done))
+            engine = Engine(model, partial.settings, target)
+            for run in _runs(plan.strips, partial.done):
+                for tile, found in engine.run(source, run, bar.update):
+                    partial.keep(tile, found, engine.batch)
+        attrs, whole = attributes(model, source.grid, settings)
+        data = partial.dataset(attrs)
+        data.attrs.update(whole)
+        (write_zarr if in_store else write_cog)(data, file)
+    shutil.rmtree(folder, ignore_errors=True)
+    return file
+
+
+# -- the plan ----------------------------------------------------------------------------------
+
+
+def _plan(model: ProspectivityModel, source: Source, settings: Settings) -> Plan:
+    strips = strips_of(model, source, settings)
+    grid, shape = source.grid.strided(model.crop, settings.stride), source.grid.shape
+    itemsize, read, held = source.itemsize(model.bands), 0, 0
+    for strip in strips:
+        most = 0
+        for tile, rows, cols in reads(strip, model.crop, settings, shape, source.block):
+            read += (rows.stop - rows.start) * (cols.stop - cols.start) * itemsize
+            seen = ground_of(tile, model.crop, settings, shape)[0]
+            most = max(most, (max(rows.stop, seen.stop) - seen.start) * (cols.stop - cols.start))
+        held = max(held, most * len(model.bands) * 4)
+    bands = ("probability", "valid", "std") if len(model.networks) > 1 else ("probability", "valid")
+    windows = grid.shape[0] * grid.shape[1]
+    return Plan(
+        grid=grid, survey_shape=shape, settings=settings, strips=tuple(map(tuple, strips)), windows=windows,
+        bytes_survey=shape[0] * shape[1] * itemsize, bytes_read=read, bytes_held=held,
+        bytes_written=windows * 4 * len(bands), flops=_flops(model, settings, strips), bands=bands,
+    )  # fmt: skip
+
+
+def _flops(model: ProspectivityModel, settings: Settings, strips: Sequence[Sequence[Tile]]) -> float:
+    """Return the operations of all windows, or of all ground."""
+    network = model.networks[0]
+    if settings.mode == "dense":
+        cells = sum(
+            (tile.shape[0] * settings.stride + model.crop) * (tile.shape[1] * settings.stride + model.crop)
+            for strip in strips
+            for tile in strip
+        )
+        # Of features that lie closer than 32 cells there are more; the early layers are the same.
+        return len(model.networks) * _flops_of(network, len(model.bands), 224) * cells / 224**2
+    windows = sum(math.prod(tile.shape) for strip in strips for tile in strip)
+    return len(model.networks) * windows * _flops_of(network, len(model.bands), model.crop)
+
+
+def _flops_of(network: torch.nn.Module, bands: int, crop: int) -> float:
+    first = next(network.parameters(), torch.zeros(()))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, bands, crop, crop, dtype=first.dtype, device=first.device))
+    return float(counter.get_total_flops())
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
+def _runs(strips: Sequence[Sequence[Tile]], done: frozenset[Tile] | set[Tile]) -> Iterator[list[Tile]]:
+    """Yield the tiles that are still to be made, those below each other together."""
+    for strip in strips:
+        run: list[Tile] = []
+        for tile in strip:
+            if tile in done:
+                if run:
+                    yield run
+                run = []
+            else:
+                run.append(tile)
+        if run:
+            yield run
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Have torch compute with so many threads: another number may give other last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- what is kept while it is made -------------------------------------------------------------
+
+
+def _fingerprint(model: ProspectivityModel, source: Source, settings: Settings) -> dict[str, Any]:
+    """Return all that the bytes of the map depend on, as plain values."""
+    weights = hashlib.blake2b(digest_size=16)
+    for network in model.networks:
+        for name, tensor in network.state_dict().items():
+            weights.update(name.encode())
+            weights.update(tensor.detach().cpu().numpy().tobytes())
+    described = {
+        "bands": model.bands, "units": model.units, "offset": model.offset.tolist(), "scale": model.scale.tolist(),
+        "crop": model.crop, "weights": weights.hexdigest(),
+    }  # fmt: skip
+    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
+    found = {
+        "format": _FORMAT, "model": described, "survey": source.identity(), "settings": chosen,
+        "versions": {"geoprospect": __version__, "torch": str(torch.__version__)},
+    }  # fmt: skip
+    as_it_reads_back: dict[str, Any] = json.loads(json.dumps(found))
+    return as_it_reads_back
+
+
+class _Partial:
+    """The folder of a map that is being made: a file per band, and a journal of the tiles that are in them.
+
+    A tile is entered when its values are on the disk; the plan is written first. So whatever happens, what the
+    journal names is there, and what it does not name is made again.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, settings: Settings) -> None:
+        self.folder, self.plan, self.settings = folder, plan, settings
+        self.done: set[Tile] = set()
+        self._files: dict[str, Any] = {name: (folder / f"{name}.f32").open("r+b") for name in plan.bands}
+        self._journal = (folder / _JOURNAL).open("a", encoding="utf-8")
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, folder: Path, plan: Plan, fingerprint: dict[str, Any], resume: bool) -> Iterator[_Partial]:
+        """Begin a map, or take up what there is of it."""
+        with _disk_errors(folder), _locked(folder):
+            if not resume:
+                _emptied(folder)
+            before = _read_plan(folder)
+            if before is not None:
+                _check_same(folder, before["fingerprint"], fingerprint)
+                settings = Settings(**before["settings"])
+            else:
+                _emptied(folder)
+                settings = plan.settings
+                for name in plan.bands:
+                    with (folder / f"{name}.f32").open("wb") as stream:
+                        stream.truncate(plan.windows * 4)
+                (folder / _JOURNAL).touch()
+                # Under another name first: a plan is there whole, or not at all.
+                written = folder / f"{_PLAN}.new"
+                written.write_text(json.dumps({"fingerprint": fingerprint, "settings": asdict(settings)}, indent=2))
+                written.replace(folder / _PLAN)
+            partial = cls(folder, plan, settings)
+            try:
+                partial._read_journal()
+                yield partial
+            finally:
+                for stream in (*partial._files.values(), partial._journal):
+                    stream.close()
+
+    def keep(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
+        """Write what was found in a tile, in batches of so many windows, and then enter it."""
+        width = self.plan.grid.shape[1]
+        for name, stream in self._files.items():
+            for row, values in zip(range(tile.top, tile.bottom), bands[name], strict=True):
+                stream.seek((row * width + tile.left) * 4)
+                stream.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        entry = {"tile": list(tile), "batch": batch, "digest": self._digest(tile)}
+        self._journal.write(json.dumps(entry) + "\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self.done.add(tile)
+
+    def _read_journal(self) -> None:
+        """Take the tiles that are there as they were entered; a line that was cut off was none."""
+        known = {tile for strip in self.plan.strips for tile in strip}
+        for line in (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                tile = Tile(*entry["tile"])
+                if tile in known and self._digest(tile) == entry["digest"]:
+                    self.done.add(tile)
+                    # Where memory ran out then, it will now; and another batch may give other last digits.
+                    self.settings = replace(self.settings, batch=int(entry["batch"]))
+            except (ValueError, KeyError, TypeError):
+                continue
+        self._journal.write("\n")  # so that the next line is one, also after one that was cut off
+        if self.done:
+            log.info("%d of %d tiles are there from before", len(self.done), self.plan.n_tiles)
+
+    def _digest(self, tile: Tile) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for name in self.plan.bands:
+            digest.update(self._read(name, tile.rows, tile.cols).tobytes())
+        return digest.hexdigest()
+
+    def _read(self, name: str, rows: slice, cols: slice) -> NDArray[np.float32]:
+        return _Kept(self.folder / f"{name}.f32", self.plan.grid.shape)[rows, cols]
+
+    def dataset(self, attrs: dict[str, Any]) -> xr.Dataset:
+        """Return the map, read from the disk chunk by chunk."""
+        import dask.array
+
+        from_array: Any = dask.array.from_array  # without types
+        bands = {
+            name: from_array(_Kept(self.folder / f"{name}.f32", self.plan.grid.shape), chunks=2048, name=False)
+            for name in self.plan.bands
+        }
+        return self.plan.grid.dataset(bands, attrs)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A raster of float32 in a file, row after row, that is read where it is asked for."""
+
+    file: Path
+    shape: tuple[int, int]
+    dtype: ClassVar = np.dtype("<f4")
+    ndim: ClassVar = 2
+
+    def __getitem__(self, place: tuple[slice, slice]) -> NDArray[np.float32]:
+        rows, cols = (range(*at.indices(length)) for at, length in zip(place, self.shape, strict=True))
+        values = np.empty((len(rows), len(cols)), dtype=self.dtype)
+        with self.file.open("rb") as stream:
+            for row, line in zip(rows, values, strict=True):
+                stream.seek((row * self.shape[1] + cols.start) * 4)
+                line[:] = np.frombuffer(stream.read(4 * len(cols)), dtype=self.dtype)
+        return values
+
+
+def _emptied(folder: Path) -> None:
+    for file in folder.iterdir():
+        if file.name != _LOCK:
+            file.unlink()
+
+
+def _read_plan(folder: Path) -> dict[str, Any] | None:
+    """Return the plan of a map that was begun; None where there is none, or no whole one."""
+    try:
+        found: dict[str, Any] = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if {"fingerprint", "settings"} <= set(found) else None
+
+
+def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise where a map was begun with something else."""
+    differ = [f"{part} ({', '.join(keys)})" for part in now if (keys := _differing(before.get(part), now[part]))]
+    if differ:
+        raise InputError(
+            f"path: {folder.name} holds a map that was begun with another {' and another '.join(differ)}; make the "
+            "same call as then to finish it, pass resume=False to begin anew, or take another name"
+        )
+
+
+def _differing(before: Any, now: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return [] if before == now else ["all"]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make the folder, and hold it alone; the lock falls with the process."""
+    folder.mkdir(exist_ok=True)
+    with (folder / _LOCK).open("w") as stream:
+        try:
+            if fcntl is not None:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"path: another process is writing {folder.name}; wait for it, or take another name"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        if isinstance(err, OutputError) or (err.filename is None and err.errno is None):
+            raise
+        raise OutputError(
+            f"path: {folder.name} could not be written ({err}); what is there is kept, and the same call goes on from "
+            "it; check the space and the rights on that disk"
+        ) from err

@@ -1,0 +1,97 @@
+"""Surveys that are read piece by piece: what the engine asks of them, and those in memory or of dask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from geoprospect.grid import Grid
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a band keeps its values: `value * scale + offset`, and `nodata` (before that) where there are none."""
+
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Source(Protocol):
+    """A survey from which pieces are read, by several threads at once."""
+
+    grid: Grid
+    units: dict[str, str]
+    block: tuple[int, int]
+    """Rows and columns of the pieces in which it is kept; (1, 1) where any piece costs the same."""
+
+    def packing(self, band: str) -> Packing:
+        """Return how a band keeps its values."""
+        ...
+
+    def itemsize(self, bands: tuple[str, ...]) -> int:
+        """Return the bytes of a cell, all these bands together."""
+        ...
+
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells on another day that it is the same survey."""
+        ...
+
+
+class InMemory:
+    """A Dataset, of NumPy, of dask or of a file that xarray reads when it is asked to."""
+
+    def __init__(self, survey: xr.Dataset) -> None:
+        self.grid = Grid.of(survey)
+        self._bands = {
+            str(name): band.transpose("y", "x")
+            for name, band in survey.data_vars.items()
+            if set(band.dims) == {"y", "x"}
+        }
+        self.units = {name: str(band.attrs.get("units", "")) for name, band in self._bands.items()}
+        chunks = [band.chunks for band in self._bands.values() if band.chunks]
+        self.block = (
+            (max(map(max, (c[0] for c in chunks))), max(map(max, (c[1] for c in chunks)))) if chunks else (1, 1)
+        )
+
+    def packing(self, band: str) -> Packing:
+        """Return how a band keeps its values."""
+        return Packing()
+
+    def itemsize(self, bands: tuple[str, ...]) -> int:
+        """Return the bytes of a cell, all these bands together."""
+        return len(bands) * self._dtype(bands).itemsize
+
+    def _dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
+        found = np.result_type(*(self._bands[name].dtype for name in bands))
+        return np.dtype(np.uint8) if found == np.bool_ else found
+
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle."""
+        pieces = xr.Dataset({name: self._bands[name].variable[rows, cols] for name in bands}).compute()
+        return np.stack([pieces[name].to_numpy().astype(self._dtype(bands), copy=False) for name in bands])
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells on another day that it is the same survey."""
+        from dask.base import tokenize
+
+        tokens = {name: tokenize(band.variable.data) for name, band in self._bands.items()}
+        return {"kind": "Dataset", "grid": _grid_as_json(self.grid), "bands": tokens}
+
+
+def largest(blocks: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Return the most rows and columns of these blocks."""
+    return max((rows for rows, _ in blocks), default=1), max((cols for _, cols in blocks), default=1)
+
+
+def _grid_as_json(grid: Grid) -> dict[str, Any]:
+    return {"crs": grid.crs.to_wkt(), "transform": list(grid.transform[:6]), "shape": list(grid.shape)}
