@@ -1,0 +1,480 @@
+"""Maps from disk to disk: those of `predict`, whatever the survey is kept in, and the same bytes after any stop."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import torch
+import xarray as xr
+from affine import Affine
+from torch import nn
+
+import geoprospect as gp
+from geoprospect import engine, production, stores
+from geoprospect.errors import CorruptFileError, CRSError, InputError, NameNotFoundError, OutputError
+from geoprospect.networks import build_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+BANDS = ("Cu", "Au")
+GRID = gp.Grid("EPSG:32649", Affine(50, 0, 512_000, 0, -50, 2_345_000), (61, 83))
+
+
+def tiny(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 2)
+        )
+    network[5].weight.data *= 3
+    return network.eval()
+
+
+def as_model(*networks: nn.Module, **changes: Any) -> gp.ProspectivityModel:
+    model = gp.ProspectivityModel(
+        networks=networks or (tiny(1), tiny(2)), network="by hand", bands=BANDS, units=("ppm", "ppb"),
+        offset=np.array([8.0, 7.0]), scale=np.array([4.0, 3.0]), size=8, crop=8, cell_size=(50.0, 50.0), seed=12,
+        history=pd.DataFrame(), settings={"halo": 64},
+    )  # fmt: skip
+    return dataclasses.replace(model, **changes)
+
+
+def make_survey(holes: float = 0.15, grid: gp.Grid = GRID) -> xr.Dataset:
+    draws = np.random.default_rng(0)
+    bands = {"Zn": np.zeros(grid.shape, np.float32)}
+    for name in reversed(BANDS):  # neither in the model's order nor alone
+        bands[name] = draws.lognormal(2, 0.5, grid.shape).astype(np.float32)
+        bands[name][draws.random(grid.shape) < holes] = np.nan
+    return grid.dataset(bands, {"Cu": {"units": "ppm"}, "Au": {"units": "ppb"}, "Zn": {"units": "ppm"}})
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A few rows of windows a tile, and several strips."""
+    monkeypatch.setitem(engine._HELD_BYTES, "cpu", 40 * 8 * 20)
+    monkeypatch.setattr(engine, "_WIDEST", 40)
+    return
+
+
+def same(found: xr.Dataset, expected: xr.Dataset) -> None:
+    assert set(found.data_vars) == set(expected.data_vars)
+    assert gp.Grid.of(found) == gp.Grid.of(expected)
+    for name in expected.data_vars:
+        np.testing.assert_allclose(found[name].values, expected[name].values, rtol=0, atol=1e-6, err_msg=str(name))
+        assert found[name].attrs["units"] == expected[name].attrs["units"]
+        assert found[name].attrs["long_name"] == expected[name].attrs["long_name"]
+
+
+# ---------------------------------------------------------------- what a survey is kept in
+
+
+def written(kind: str, survey: xr.Dataset, folder: Path) -> Any:
+    """Keep a survey in some way."""
+    if kind == "numpy":
+        return survey
+    if kind == "dask":
+        return survey.chunk({"y": 17, "x": 29})
+    if kind == "COG":
+        return gp.write_cog(survey, folder / "survey.tif")
+    if kind == "GeoTIFF":
+        return str(gp.write_geotiff(survey, folder / "survey.tif"))
+    if kind == "Zarr":
+        return gp.write_zarr(survey, folder / "survey.zarr")
+    if kind == "one file a band":
+        return {name: gp.write_geotiff(survey[[name]], folder / f"{name}.tif") for name in BANDS}
+    return [gp.write_geotiff(survey[[name]], folder / f"{name}.tif") for name in BANDS]
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("kind", ["numpy", "dask", "COG", "GeoTIFF", "Zarr", "one file a band", "a list of files"])
+def test_the_map_is_that_of_predict_whatever_the_survey_is_kept_in(kind: str, tmp_path: Path) -> None:
+    model, survey = as_model(), make_survey()
+    path = gp.predict_to_cog(model, written(kind, survey, tmp_path), tmp_path / "map.tif", 3, "cpu")
+    assert path == tmp_path / "map.tif"
+    same(gp.read_survey(path), gp.predict(model, survey, 3, "cpu"))
+    assert not list(tmp_path.glob("*.partial"))
+    assert gp.plan_inference(model, written("dask", survey, tmp_path), 3, "cpu").n_tiles > 6
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_a_map_may_become_a_store(tmp_path: Path) -> None:
+    model, survey = as_model(), make_survey()
+    path = gp.predict_to_cog(model, survey, tmp_path / "map.zarr", 4, "cpu")
+    same(gp.read_survey(path), gp.predict(model, survey, 4, "cpu"))
+    assert gp.predict_to_cog(model, survey, path, 5, "cpu") == path  # in its place
+    assert gp.read_survey(path).probability.shape == gp.predict(model, survey, 5, "cpu").probability.shape
+
+
+def packed(kept: dict[str, Any], path: Path, nodata: float | None, mask: bool = False) -> Path:
+    """Write integers with a scale and an offset, by rasterio itself."""
+    profile = {"driver": "GTiff", "dtype": "int16", "count": 2, "height": GRID.shape[0], "width": GRID.shape[1],
+               "crs": GRID.crs.to_wkt(), "transform": GRID.transform, "nodata": nodata}  # fmt: skip
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as target:
+        for index, name in enumerate(BANDS, start=1):
+            target.write(kept[name], index)
+            target.set_band_description(index, name)
+            target.set_band_unit(index, "ppm" if name == "Cu" else "ppb")
+        target.scales, target.offsets = (0.01, 0.5), (1.0, 0.0)
+        if mask:
+            target.write_mask(kept["mask"])
+    return path
+
+
+@pytest.mark.parametrize("how", ["nodata", "mask", "all valid"])
+def test_integers_with_scale_offset_and_nodata_are_read_as_read_survey_reads_them(how: str, tmp_path: Path) -> None:
+    draws = np.random.default_rng(3)
+    kept: dict[str, Any] = {name: draws.integers(0, 3000, GRID.shape).astype(np.int16) for name in BANDS}
+    if how == "nodata":
+        kept["Cu"][5:20, 7:30] = -32768
+    kept["mask"] = np.where(draws.random(GRID.shape) < 0.2, 0, 255).astype(np.uint8)
+    path = packed(kept, tmp_path / "survey.tif", -32768 if how == "nodata" else None, how == "mask")
+    survey = gp.read_survey(path)
+    assert survey["Cu"].isnull().any() == (how != "all valid")
+    same(gp.read_survey(gp.predict_to_cog(as_model(), path, tmp_path / "m.tif", 3, "cpu")),
+         gp.predict(as_model(), survey, 3, "cpu"))  # fmt: skip
+
+
+def test_dense_maps_go_to_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = as_model(build_network("shufflenet_v2_x1_0", 2, seed=1).eval(), crop=32, size=32)
+    survey = make_survey(grid=gp.Grid(GRID.crs, GRID.transform, (150, 190)))
+    expected = gp.predict(model, survey, 8, "cpu", mode="dense")
+    monkeypatch.setattr(engine, "side_of_part", lambda crop, settings: 5)
+    monkeypatch.setitem(engine._HELD_BYTES, "cpu", 1)
+    source = gp.write_cog(survey, tmp_path / "survey.tif")
+    found = gp.read_survey(gp.predict_to_cog(model, source, tmp_path / "m.tif", 8, "cpu", mode="dense"))
+    np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_every_block_is_read_once_but_where_strips_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = np.zeros(GRID.shape, dtype=int)
+    read = stores._Tiffs.read
+
+    def counting(self: Any, bands: tuple[str, ...], rows: slice, cols: slice) -> Any:
+        assert bands == BANDS  # Zn is none of the model's
+        times[rows, cols] += 1
+        return read(self, bands, rows, cols)
+
+    monkeypatch.setattr(stores._Tiffs, "read", counting)
+    source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
+    plan = gp.plan_inference(as_model(), source, 3, "cpu")
+    gp.predict_to_cog(as_model(), source, tmp_path / "m.tif", 3, "cpu")
+    edges = {tile.left * 3 for strip in plan.strips for tile in strip} - {0}
+    assert len(edges) > 1
+    twice = {col for edge in edges for col in range(edge, edge + 8)}
+    assert set(np.flatnonzero((times > 1).any(axis=0))) <= twice
+    assert times.max() == 2
+    assert (times[:, : 3 * (plan.grid.shape[1] - 1) + 8] >= 1).all()
+    assert times.sum() * 2 * 4 == plan.bytes_read
+
+
+def test_values_that_are_not_there_reach_no_network_and_ground_without_any_is_not_computed(tmp_path: Path) -> None:
+    survey = make_survey(holes=0)
+    survey["Cu"][20:] = np.nan
+    found = gp.read_survey(gp.predict_to_cog(as_model(), survey, tmp_path / "m.tif", 4, "cpu"))
+    assert found.probability.isnull().equals(found.valid < 0.5)
+    assert 0 < found.probability.isnull().mean() < 1
+
+
+# ---------------------------------------------------------------- stops
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+def stopped_after(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the map stop when so many tiles are entered."""
+    keep, left = production._Partial.keep, [n]
+
+    def keeping(self: Any, *args: Any) -> None:
+        if not left[0]:
+            raise StoppedError
+        left[0] -= 1
+        keep(self, *args)
+
+    monkeypatch.setattr(production._Partial, "keep", keeping)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("n", [0, 1, 5, 11])
+def test_after_a_stop_the_same_call_makes_what_is_missing_and_the_same_bytes(
+    n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, source = as_model(), gp.write_cog(make_survey(), tmp_path / "survey.tif")
+    whole = gp.predict_to_cog(model, source, tmp_path / "whole.tif", 3, "cpu").read_bytes()
+    with monkeypatch.context() as patch:
+        stopped_after(n, patch)
+        with pytest.raises(StoppedError):
+            gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, "cpu")
+    assert not (tmp_path / "m.tif").exists()
+    made: list[Any] = []
+    predicted = engine.Engine._predicted
+
+    def watched(self: engine.Engine, ground: engine.Ground, tile: engine.Tile, *rest: Any) -> Any:
+        made.append(tile)
+        return predicted(self, ground, tile, *rest)
+
+    monkeypatch.setattr(engine.Engine, "_predicted", watched)
+    assert gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, "cpu").read_bytes() == whole
+    assert len(made) == gp.plan_inference(model, source, 3, "cpu").n_tiles - n
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("what", ["a line that was cut off", "a line of nonsense", "values that were lost"])
+def test_what_is_not_there_as_it_was_entered_is_made_again(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, survey, folder = as_model(), make_survey(), tmp_path / "m.tif.partial"
+    whole = gp.predict_to_cog(model, survey, tmp_path / "whole.tif", 3, "cpu").read_bytes()
+    with monkeypatch.context() as patch:
+        stopped_after(4, patch)
+        with pytest.raises(StoppedError):
+            gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, "cpu")
+    journal = folder / "journal.jsonl"
+    if what == "a line that was cut off":
+        journal.write_text(journal.read_text()[:-20])
+    elif what == "a line of nonsense":
+        journal.write_text(journal.read_text() + '{"tile": [0]}\n[]\n\x00\x00')
+    else:
+        values = np.memmap(folder / "valid.f32", np.float32, "r+", shape=gp.Grid.of(survey).strided(8, 3).shape)
+        values[1, 1] = 7
+        values.flush()
+    assert gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, "cpu").read_bytes() == whole
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_a_map_that_was_begun_with_something_else_is_not_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = as_model(), tmp_path / "m.tif"
+    source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
+    with monkeypatch.context() as patch:
+        stopped_after(3, patch)
+        with pytest.raises(StoppedError):
+            gp.predict_to_cog(model, source, path, 3, "cpu")
+    with pytest.raises(InputError, match=r"m.tif.partial holds .* another settings \(stride\); .*resume=False"):
+        gp.predict_to_cog(model, source, path, 4, "cpu")
+    with pytest.raises(InputError, match=r"another settings \(min_valid\)"):
+        gp.predict_to_cog(model, source, path, 3, "cpu", min_valid=0.1)
+    with pytest.raises(InputError, match=r"another model \(weights\)"):
+        gp.predict_to_cog(as_model(tiny(1), tiny(3)), source, path, 3, "cpu")
+    with pytest.raises(InputError, match=r"another model \(offset\)"):
+        gp.predict_to_cog(as_model(offset=np.array([8.0, 7.1])), source, path, 3, "cpu")
+    with pytest.raises(InputError, match=r"another survey \(bands, files, grid, kind\)"):
+        gp.predict_to_cog(model, make_survey(), path, 3, "cpu")
+    os.utime(source, ns=(1, 1))
+    with pytest.raises(InputError, match=r"another survey \(files\)"):
+        gp.predict_to_cog(model, source, path, 3, "cpu")
+    anew = gp.predict_to_cog(model, source, path, 4, "cpu", resume=False)
+    assert anew.read_bytes() == gp.predict_to_cog(model, source, tmp_path / "n.tif", 4, "cpu").read_bytes()
+
+
+def test_a_changed_survey_in_memory_is_another_one() -> None:
+    survey = make_survey()
+    before = stores.open_source(survey).identity()
+    assert stores.open_source(survey.copy(deep=True)).identity() == before
+    changed = survey.copy(deep=True)
+    changed["Cu"][3, 3] = 123
+    assert stores.open_source(changed).identity() != before
+
+
+def test_a_plan_that_was_not_finished_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "m.tif.partial"
+    folder.mkdir()
+    (folder / "plan.json").write_text('{"fingerprint"')
+    (folder / "old.f32").write_bytes(b"left over")
+    path = gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    same(gp.read_survey(path), gp.predict(as_model(), make_survey(), 3, "cpu"))
+
+
+def test_two_writers_of_one_map_are_one_too_many(tmp_path: Path) -> None:
+    folder = tmp_path / "m.tif.partial"
+    with production._locked(folder), pytest.raises(OutputError, match=r"another process is writing m\.tif\.partial"):
+        gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_the_batch_to_which_memory_led_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+    by_window = engine.Engine._by_window
+
+    def small(self: engine.Engine, *args: Any) -> None:
+        batches.append(self.batch)
+        self.batch = 16
+        by_window(self, *args)
+
+    monkeypatch.setattr(engine.Engine, "_by_window", small)
+    for n in (3, 4, 2):
+        with monkeypatch.context() as patch:
+            stopped_after(n, patch)
+            with pytest.raises(StoppedError):
+                gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    assert batches[0] == 64
+    assert set(batches[1:]) == {16}
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {here!r})
+import torch
+torch.set_num_threads(1)
+from test_production import as_model, small
+small()
+import geoprospect as gp
+print("begun", flush=True)
+gp.predict_to_cog(as_model(), {source!r}, {path!r}, 2, "cpu")
+"""
+
+
+def small() -> None:
+    """Make tiles small in a process of its own, and each of them slow."""
+    engine._HELD_BYTES["cpu"], engine._WIDEST = 40 * 8 * 20, 40  # type: ignore[misc]
+    keep = production._Partial.keep
+
+    def slowly(self: Any, *args: Any) -> None:
+        time.sleep(0.02)
+        keep(self, *args)
+
+    production._Partial.keep = slowly  # type: ignore[assignment, method-assign]
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize(
+    "kills", [pytest.param(2, id="2 kills"), pytest.param(25, id="25 kills", marks=pytest.mark.slow)]
+)
+def test_a_map_that_was_killed_at_any_moment_has_the_same_bytes(kills: int, tmp_path: Path) -> None:
+    source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
+    whole = gp.predict_to_cog(as_model(), source, tmp_path / "whole.tif", 2, "cpu").read_bytes()
+    path, draws, killed = tmp_path / "m.tif", np.random.default_rng(0), 0
+    script = SCRIPT.format(here=str(Path(__file__).parent), source=str(source), path=str(path))
+    for _ in range(kills):
+        if path.exists():
+            path.unlink()
+        call = [sys.executable, "-W", "ignore", "-c", script]
+        with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(draws.uniform(0, 0.6))
+            process.send_signal(signal.SIGKILL)
+        killed += process.returncode == -signal.SIGKILL
+        assert not path.exists() or path.read_bytes() == whole
+    assert killed
+    if path.exists():
+        path.unlink()
+    assert gp.predict_to_cog(as_model(), source, path, 2, "cpu").read_bytes() == whole
+    assert not list(tmp_path.glob("*.partial"))
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def test_the_plan_counts_windows_bytes_and_operations() -> None:
+    plan = gp.plan_inference(as_model(), make_survey(), 3, "cpu")
+    assert plan.windows == 18 * 26 == plan.grid.shape[0] * plan.grid.shape[1]
+    assert plan.bytes_survey == 61 * 83 * 2 * 4
+    assert plan.bytes_read == (17 * 3 + 8) * (25 * 3 + 8) * 2 * 4
+    assert plan.bytes_written == plan.windows * 3 * 4
+    # Two operations a product: 5 x 2 x 3 x 3 weights at 6 x 6 places, and 20 x 2.
+    assert plan.flops == 2 * plan.windows * 2 * (5 * 2 * 9 * 36 + 20 * 2)
+    assert "468 windows every 3 cells (mode 'window')" in plan.summary
+    assert plan.to_frame().loc["windows", "value"] == 468
+    dense = gp.plan_inference(
+        as_model(build_network("shufflenet_v2_x1_0", 2).eval(), crop=32, size=32), make_survey(), 8, "cpu", mode="dense"
+    )
+    assert dense.settings.halo == 288
+    assert dense.flops > 0
+
+
+# ---------------------------------------------------------------- faults
+
+
+def test_what_does_not_fit_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    survey = make_survey()
+    source = gp.write_cog(survey, tmp_path / "survey.tif")
+    with pytest.raises(NameNotFoundError, match="lacks the bands Pb of the model; it has"):
+        gp.predict_to_cog(as_model(bands=("Cu", "Pb")), source, tmp_path / "m.tif", 3, "cpu")
+    with pytest.raises(InputError, match="Au: units 'ppb', trained in 'ppm'"):
+        gp.predict_to_cog(as_model(units=("ppm", "ppm")), source, tmp_path / "m.tif", 3, "cpu")
+    with pytest.raises(InputError, match="cell size 50 x 50, trained on 25 x 25"):
+        gp.predict_to_cog(as_model(cell_size=(25.0, 25.0)), source, tmp_path / "m.tif", 3, "cpu")
+    with pytest.raises(OutputError, match="does not exist"):
+        gp.predict_to_cog(as_model(), source, tmp_path / "nowhere" / "m.tif", 3, "cpu")
+    with pytest.raises((InputError, OutputError), match=r"\.tif"):
+        gp.predict_to_cog(as_model(), source, tmp_path / "m.png", 3, "cpu")
+    with pytest.raises(InputError, match="survey: is a int"):
+        gp.predict_to_cog(as_model(), 3, tmp_path / "m.tif", 3, "cpu")  # type: ignore[arg-type]
+    assert [file.name for file in tmp_path.iterdir()] == ["survey.tif"]
+
+
+def test_files_on_different_grids_are_refused(tmp_path: Path) -> None:
+    survey = make_survey()
+    files = {name: gp.write_geotiff(survey[[name]], tmp_path / f"{name}.tif") for name in BANDS}
+    files["Au"] = gp.write_geotiff(survey[["Au"]].isel(x=slice(1, None)), tmp_path / "other.tif")
+    with pytest.raises(InputError, match=r"other.tif lies on .*, Cu.tif on .*read_bands"):
+        gp.plan_inference(as_model(), files, 3, "cpu")
+    with pytest.raises(InputError, match="two bands are called 'Cu'"):
+        stores.open_source([files["Cu"], gp.write_geotiff(survey[["Cu"]], tmp_path / "again.tif")])
+
+
+def test_a_damaged_survey_is_named_and_what_was_made_is_kept(tmp_path: Path) -> None:
+    source = gp.write_geotiff(make_survey(), tmp_path / "survey.tif")
+    with source.open("r+b") as stream:
+        stream.truncate(source.stat().st_size // 2)
+    with pytest.raises((CorruptFileError, InputError), match=re.escape(str(source))):
+        gp.predict_to_cog(as_model(), source, tmp_path / "m.tif", 3, "cpu")
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_a_survey_without_a_crs_is_refused(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "height": 30, "width": 30,
+               "transform": GRID.transform}  # fmt: skip
+    with rasterio.open(tmp_path / "s.tif", "w", **profile) as target:
+        target.write(np.zeros((1, 30, 30), np.float32))
+    with pytest.raises(CRSError):
+        stores.open_source(tmp_path / "s.tif")
+
+
+def test_the_threads_of_torch_are_those_of_the_plan_and_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_after(0, patch)
+        with pytest.raises(StoppedError):
+            gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    plan = json.loads((tmp_path / "m.tif.partial" / "plan.json").read_text())
+    assert plan["settings"]["threads"] == 1
+    seen: list[int] = []
+    by_window = engine.Engine._by_window
+    monkeypatch.setattr(
+        engine.Engine,
+        "_by_window",
+        lambda self, *args: (seen.append(torch.get_num_threads()), by_window(self, *args))[1],
+    )
+    torch.set_num_threads(2)
+    gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    assert torch.get_num_threads() == 2
+    assert set(seen) == {1}
+
+
+def test_a_source_may_go_to_another_process(tmp_path: Path) -> None:
+    source = stores.open_source(gp.write_cog(make_survey(), tmp_path / "survey.tif"))
+    here = source.read(BANDS, slice(3, 9), slice(5, 8))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(source.read, (BANDS, slice(3, 9), slice(5, 8)))
+    np.testing.assert_array_equal(here, there)
