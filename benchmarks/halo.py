@@ -93,12 +93,18 @@ def main():
         f"geoprospect {gp.__version__}, torch {torch.__version__}, {device}; {surveys} surveys x {FOLDS} folds, "
         f"{SIZE} cells cropped to {CROP}, halo {HALO}, {EPOCHS} epochs; {time.perf_counter() - start:.0f} s\n"
     )
-    table = pd.DataFrame(rows).groupby("statistics", sort=False)
-    mean, error = table.mean(), table.sem()
-    print("| " + " | ".join(["statistics", *mean.columns]) + " |\n|" + "---|" * (len(mean.columns) + 1))
-    for name in mean.index:
-        cells = (f"{m:.3f} ± {e:.3f}" for m, e in zip(mean.loc[name], error.loc[name], strict=True))
-        print(f"| {name} | {' | '.join(cells)} |")
+    frame = pd.DataFrame(rows)
+    groups = frame.groupby("statistics", sort=False)
+    parts = {name: part.drop(columns="statistics").reset_index(drop=True) for name, part in groups}
+    print("Means over folds; below, the difference to what training left, with the standard error of the pairs.\n")
+    print("| " + " | ".join(["statistics", *frame.columns[1:]]) + " |\n|" + "---|" * len(frame.columns))
+    left = parts["halo, as training left them"]
+    for name, part in parts.items():
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in part.mean()) + " |")
+        gain = part - left
+        if name != "halo, as training left them":
+            cells = (f"{m:+.3f} ± {e:.3f}" for m, e in zip(gain.mean(), gain.sem(), strict=True))
+            print("| | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

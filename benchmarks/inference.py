@@ -1,25 +1,45 @@
-"""How fast maps are made: the features of the ground once, against every window by itself.
+"""How fast maps are made: window by window against other ways of sliding, and the features of the ground once.
 
-Random weights, bands of noise, in memory. Both modes run in turn on the same survey; of the windows a part is predicted
-and the time scaled by their number, since the whole would take an hour. Times are CPU seconds on one thread, or wall
-seconds on a GPU; the first call of each is not counted.
+Random weights, bands of noise, in memory. All rows of a table predict the same windows of the same survey, in turn;
+the shortest of the rounds counts. Times are CPU seconds on one thread, or wall seconds on a GPU.
 
-    python benchmarks/inference.py [--device cpu] [--cells 1024] [--networks resnet50 resnet18 ...]
+- the network alone: one batch that lies on the device, again and again: what feeding cannot beat;
+- a plain loop: one window at a time, cut from an array, scaled, and sent;
+- MONAI: `sliding_window_inference` over the scaled survey on the device, the probability of a window spread over its
+  cells, as its merging by means wants it (left out where MONAI is not installed);
+- TorchGeo's style: a sampler of boxes, a dataset that cuts and scales each, torch's DataLoader; written here after its
+  manner, TorchGeo itself is not used.
+
+Of the dense table the windows are predicted in part, and the time scaled by their number.
+
+    python benchmarks/inference.py [--device cpu] [--cells 1024] [--networks resnet50 resnet18 ...] [--rounds 3]
 """
 
 import argparse
+import dataclasses
 import time
 
 import numpy as np
 import pandas as pd
 import torch
 from affine import Affine
+from torch.utils.data import DataLoader, Dataset
 
 import geoprospect as gp
+from geoprospect.engine import Engine, tiles
+from geoprospect.inference import settings_for
 from geoprospect.networks import NETWORKS, build_network
+from geoprospect.sources import InMemory
+
+try:
+    import monai
+    from monai.inferers import sliding_window_inference
+except ImportError:
+    monai = None
 
 BANDS, SIZE, CROP = 8, 256, 224
-WINDOWS_ALONE = 49  # of which the time of one window is taken
+SLOW_WINDOWS = 1024  # of which the time of a plain loop and of TorchGeo's style is taken, and scaled
+WINDOWS_ALONE = 49  # of which the time of one window is taken in the dense table
 
 
 def study(name, cells):
@@ -36,36 +56,144 @@ def study(name, cells):
     return model, survey
 
 
-def seconds(work, gpu):
+def seconds(work, device, rounds=1):
+    """The shortest of some rounds; the first call is not counted."""
     work()
-    now = time.perf_counter if gpu else time.process_time
-    start = now()
-    work()
-    return now() - start
+    best = float("inf")
+    for _ in range(rounds):
+        now = time.process_time if device.type == "cpu" else time.perf_counter
+        start = now()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, now() - start)
+    return best
+
+
+class Boxes(Dataset):
+    """A window at a time, as TorchGeo's datasets give them."""
+
+    def __init__(self, cells, stride, most):
+        self.cells = cells
+        self.places = [(r, c) for r in range(0, cells.shape[1] - CROP + 1, stride)
+                       for c in range(0, cells.shape[2] - CROP + 1, stride)][:most]  # fmt: skip
+
+    def __len__(self):
+        return len(self.places)
+
+    def __getitem__(self, i):
+        row, col = self.places[i]
+        return torch.from_numpy((self.cells[:, row : row + CROP, col : col + CROP] - 0.0) / 1.0)
+
+
+def of_the_engine(model, survey, settings, device):
+    source = InMemory(survey)
+    strips = tiles(source.grid.strided(CROP, settings.stride).shape, CROP, settings, 4 * BANDS)
+    engine = Engine(model, settings, device)
+
+    def work():
+        return sum(found["probability"].size for strip in strips for _, found in engine.run(source, strip))
+
+    return work, engine
+
+
+def sliding(name, cells, stride, device, rounds, compiled):
+    """Other ways of asking the same network about the same windows."""
+    model, survey = study(name, cells)
+    raw = np.stack([survey[b].values for b in model.bands])
+    settings = settings_for(model, InMemory(survey), stride, "window", 0.5, device, "auto")
+    work, engine = of_the_engine(model, survey, settings, device)
+    count = work()
+    low = settings.precision == "bfloat16"
+    resident = torch.randn(settings.batch, BANDS, CROP, CROP, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    resident = resident.to(engine._ground_dtype)
+    net = model.networks[0].to(device, memory_format=torch.channels_last)
+    some = min(count, SLOW_WINDOWS)
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=low)
+
+    def alone():
+        with torch.inference_mode():
+            for _ in range(count // settings.batch):
+                engine._logits(0, resident, True)
+            if left := count % settings.batch:
+                engine._logits(0, resident[:left], True)
+
+    def loop():
+        with torch.inference_mode(), mixed:
+            for row, col in Boxes(raw, stride, some).places:
+                window = (raw[None, :, row : row + CROP, col : col + CROP] - 0.0) / 1.0
+                torch.softmax(net(torch.from_numpy(window).to(device)).float(), 1)[:, 1].cpu()
+
+    def torchgeo():
+        with torch.inference_mode(), mixed:
+            for x in DataLoader(Boxes(raw, stride, some), settings.batch):
+                torch.softmax(net(x.to(device)).float(), 1)[:, 1].cpu()
+
+    def by_monai():
+        with torch.inference_mode(), mixed:
+            ground = torch.from_numpy((raw - 0.0) / 1.0)[None].to(device)
+            sliding_window_inference(
+                ground, CROP, settings.batch,
+                lambda x: torch.softmax(net(x).float(), 1)[:, 1:, None, None].expand(-1, 1, CROP, CROP).contiguous(),
+                overlap=1 - stride / CROP,
+            )  # fmt: skip
+
+    rows = {"the network alone": alone, "geoprospect": work, "a plain loop": loop, "TorchGeo's style": torchgeo}
+    if device.type == "cuda" and compiled:
+        rows["geoprospect, compiled"] = of_the_engine(
+            model, survey, dataclasses.replace(settings, compiled=True), device
+        )[0]  # fmt: skip
+    if monai is not None:
+        rows[f"MONAI {monai.__version__}"] = by_monai
+    took = {what: seconds(do, device, rounds) for what, do in rows.items()}
+    for what in ("a plain loop", "TorchGeo's style"):
+        took[what] *= count / some
+    net.cpu()
+    for what, s in took.items():
+        print(
+            f"| {name} | {what} | {count:,} | {s:.2f} | {count / s:,.1f} | {s / took['geoprospect']:.2f} |", flush=True
+        )
+    print(f"| {name} | *feed efficiency {took['the network alone'] / took['geoprospect']:.3f}* | | | | |")
+
+
+def dense(name, cells, device):
+    model, survey = study(name, cells)
+    sparse = max(1, (cells - CROP) // round(WINDOWS_ALONE**0.5 - 1))
+    if device.type == "cuda":  # where few windows are mostly launches, all of them are taken
+        sparse = 32
+    some = seconds(lambda: gp.predict(model, survey, sparse, str(device)), device)
+    one = some / ((cells - CROP) // sparse + 1) ** 2
+    for stride in (32, 16, 8):
+        count = ((cells - CROP) // stride + 1) ** 2
+        took = seconds(lambda s=stride: gp.predict(model, survey, s, str(device), mode="dense"), device)
+        print(
+            f"| {name} | {stride} | {count:,} | {one * count:.1f} | {took:.3f} | {one * count / took:.0f} |", flush=True
+        )
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cells", type=int, default=1024)
+    parser.add_argument("--stride", type=int, default=0, help="of the first table; default 128 on a CPU, 32 on a GPU")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    gpu = asked.device != "cpu"
-    if not gpu:
+    device = torch.device(asked.device)
+    if device.type == "cpu":
         torch.set_num_threads(1)
-    where = torch.cuda.get_device_name() if gpu else "CPU, one thread"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread"
+    stride = asked.stride or (32 if device.type == "cuda" else 128)
     print(f"geoprospect {gp.__version__}, torch {torch.__version__}, {where}; {asked.cells}² cells x {BANDS} bands, "
-          f"windows of {CROP}\n")  # fmt: skip
-    print("| network | stride | windows | by window, s (scaled) | dense, s | ratio |\n|---|---|---|---|---|---|")
+          f"windows of {CROP}, every {stride} cells in the first table\n")  # fmt: skip
+    print("| network | way | windows | s | windows/s | over geoprospect |\n|---|---|---|---|---|---|")
+    for place, name in enumerate(asked.networks[:2]):
+        sliding(name, asked.cells, stride, device, asked.rounds, compiled=place == 0)
+    print("\n| network | stride | windows | by window, s (scaled) | dense, s | ratio |\n|---|---|---|---|---|---|")
     for name in asked.networks:
-        model, survey = study(name, asked.cells)
-        sparse = max(1, (asked.cells - CROP) // round(WINDOWS_ALONE**0.5 - 1))
-        some = seconds(lambda m=model, s=survey, k=sparse: gp.predict(m, s, k, asked.device), gpu)
-        one = some / ((asked.cells - CROP) // sparse + 1) ** 2
-        for stride in (32, 16, 8):
-            count = ((asked.cells - CROP) // stride + 1) ** 2
-            dense = seconds(lambda m=model, s=survey, k=stride: gp.predict(m, s, k, asked.device, mode="dense"), gpu)
-            print(f"| {name} | {stride} | {count:,} | {one * count:.1f} | {dense:.2f} | {one * count / dense:.0f} |")
+        dense(name, asked.cells, device)
 
 
 if __name__ == "__main__":

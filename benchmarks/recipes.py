@@ -8,6 +8,7 @@ minutes on an H200 with 14 workers and CUDA's MPS (nvidia-cuda-mps-control -d); 
 that names it again goes on; with 0 workers it only shows what is there.
 
     python benchmarks/recipes.py FOLDER [--workers 2] [--device auto] [--network resnet18] [--small]
+        [--surveys 1 2 ...] [--recipes default gao2022 ...]
 
 --small is what two cores can do in an hour: cells twice as wide, windows of half the cells, three folds, 20 epochs, and
 those recipes that take no more; synthetic surveys only.
@@ -30,30 +31,30 @@ import torch
 import geoprospect as gp
 
 RECIPES = {
-    "default, 40 epochs": {"epochs": 40},
-    "gao2022, 120 epochs": {"recipe": "gao2022"},
+    "default": {},
+    "gao2022": {"recipe": "gao2022"},
+    "dropout 0.5": {"dropout": 0.5},
+    "3 networks": {"n_models": 3},
+    "group normalisation": {"norm": "group"},
+    "weight decay 0.005": {"weight_decay": 5e-3},
     "120 epochs": {"epochs": 120},
-    "3 networks": {"epochs": 40, "n_models": 3},
     "15 epochs": {"epochs": 15},
-    "lr 0.003": {"epochs": 40, "lr": 0.003},
-    "lr 0.03": {"epochs": 40, "lr": 0.03},
-    "weight decay 0.005": {"epochs": 40, "weight_decay": 5e-3},
-    "dropout 0.5": {"epochs": 40, "dropout": 0.5},
-    "label smoothing 0.1": {"epochs": 40, "label_smoothing": 0.1},
-    "group normalisation": {"epochs": 40, "norm": "group"},
-    "no turns": {"epochs": 40, "flips": False, "rotations": False},
+    "lr 0.003": {"lr": 0.003},
+    "lr 0.03": {"lr": 0.03},
+    "label smoothing 0.1": {"label_smoothing": 0.1},
+    "no turns": {"flips": False, "rotations": False},
 }
 SMALL = {
-    "default, 20 epochs": {"epochs": 20},
-    "gao2022, 20 epochs": {"recipe": "gao2022", "epochs": 20, "halve_every": 5},
-    "lr 0.003": {"epochs": 20, "lr": 0.003},
-    "weight decay 0.005": {"epochs": 20, "weight_decay": 5e-3},
+    "default": {"epochs": 20},
+    "gao2022": {"recipe": "gao2022", "epochs": 20, "halve_every": 5},
     "dropout 0.5": {"epochs": 20, "dropout": 0.5},
-    "group normalisation": {"epochs": 20, "norm": "group"},
-    "no turns": {"epochs": 20, "flips": False, "rotations": False},
     "3 networks": {"epochs": 20, "n_models": 3},
+    "group normalisation": {"epochs": 20, "norm": "group"},
+    "weight decay 0.005": {"epochs": 20, "weight_decay": 5e-3},
+    "lr 0.003": {"epochs": 20, "lr": 0.003},
+    "no turns": {"epochs": 20, "flips": False, "rotations": False},
 }
-SYNTHETIC, REAL_SEEDS = range(1, 9), range(3)
+REAL_SEEDS = range(3)
 
 
 def synthetic(seed, scale=1):
@@ -111,7 +112,7 @@ def report(lines, network, recipes):
 
 def trained(asked, recipes, done):
     """Train what is not done yet, and yield each as it comes."""
-    studies = {f"synthetic {seed}": synthetic(seed, 2 if asked.small else 1) for seed in SYNTHETIC}
+    studies = {f"synthetic {seed}": synthetic(seed, 2 if asked.small else 1) for seed in asked.surveys}
     if (data := os.environ.get("GEOPROSPECT_DATA")) and not asked.small:
         studies["Arabian Shield"] = arabian_shield(data)
     packed = {name: pickle.dumps(study) for name, study in studies.items()}
@@ -135,8 +136,10 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--network", default="resnet18")
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--surveys", type=int, nargs="+", default=range(1, 9), help="seeds of the synthetic surveys")
+    parser.add_argument("--recipes", nargs="+", help="names of some")
     asked = parser.parse_args()
-    recipes = SMALL if asked.small else RECIPES
+    recipes = {k: v for k, v in (SMALL if asked.small else RECIPES).items() if not asked.recipes or k in asked.recipes}
     asked.folder.mkdir(parents=True, exist_ok=True)
     kept = asked.folder / f"{asked.network}{'-small' if asked.small else ''}.jsonl"
     lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []

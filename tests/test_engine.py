@@ -280,3 +280,50 @@ def test_dense_networks_of_the_engine_are_copies() -> None:
     assert isinstance(made._networks[0], Dense)
     mine = {id(parameter) for parameter in network.parameters()}
     assert not mine & {id(parameter) for parameter in made._networks[0].parameters()}
+
+
+# ---------------------------------------------------------------- on a GPU
+
+
+def on_gpu(model: gp.ProspectivityModel, data: xr.Dataset, stride: int, mode: Any, precision: str) -> NDArray[Any]:
+    halo = engine.halo_of(model, stride) if mode == "dense" else 0
+    chosen = Settings(stride, mode, 0.5, "cuda", precision, 16, 1, halo)
+    source = InMemory(data)
+    strips = tiles(source.grid.strided(model.crop, stride).shape, model.crop, chosen, 8)
+    return np.concatenate(
+        [
+            found["probability"].ravel()
+            for strip in strips
+            for _, found in Engine(model, chosen, torch.device("cuda")).run(source, strip)
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "googlenet", "shufflenet_v2_x1_0"])
+@pytest.mark.parametrize("mode", ["window", "dense"])
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_gives_the_map_of_the_cpu_and_in_bfloat16_nearly_the_same(
+    name: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = lively(build_network(name, 2, seed=4))
+    model, data = as_model(network, crop=64), survey(500, 450, holes=0.1)
+    halo = engine.halo_of(model, 16) if mode == "dense" else 0
+    here = whole(model, data, how(16, mode, halo))["probability"].ravel()
+    full, mixed = (on_gpu(model, data, 16, mode, precision) for precision in ("float32", "bfloat16"))
+    known = np.isfinite(here)
+    assert (np.isfinite(full) == known).all()
+    np.testing.assert_allclose(full[known], here[known], rtol=0, atol=1e-4)
+    assert np.abs(mixed - full)[known].max() < 0.02
+    assert mixed.tobytes() == on_gpu(model, data, 16, mode, "bfloat16").tobytes()
+    monkeypatch.setattr(engine, "_WORTH_RECORDING", 10**9)
+    # Not the same bytes: the last batch of a tile is recorded in the size of the others, and not else.
+    np.testing.assert_allclose(on_gpu(model, data, 16, mode, "bfloat16"), mixed, rtol=0, atol=2e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_networks_whose_norms_stay_are_slid_in_mixed_precision_too() -> None:
+    model, data = as_model(lively(build_network("resnet18", 2, norm="group")), crop=64), survey(300, 250)
+    full, mixed = (on_gpu(model, data, 8, "window", precision) for precision in ("float32", "bfloat16"))
+    assert 0 < np.abs(mixed - full).max() < 0.02

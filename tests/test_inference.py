@@ -574,7 +574,7 @@ def test_progress_is_shown_only_when_asked_for(capfd: pytest.CaptureFixture[str]
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_the_map_of_a_gpu_is_that_of_the_cpu_and_the_model_comes_back() -> None:
     model, survey = as_model(tiny(1), tiny(2)), make_survey(holes=0.2)
-    here, there = (gp.predict(model, survey, 2, device) for device in ("cpu", "cuda"))
+    here, there = (gp.predict(model, survey, 2, device, precision="float32") for device in ("cpu", "cuda"))
     for name in here.data_vars:
         np.testing.assert_allclose(there[name].values, here[name].values, rtol=0, atol=1e-4)
     assert {p.device.type for network in model.networks for p in network.parameters()} == {"cpu"}

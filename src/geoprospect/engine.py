@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from geoprospect._kernels.patches import gather
 from geoprospect.dense import STRIDES, Dense, slid
@@ -41,6 +41,9 @@ _TILE, _TILE_AT_4 = 2048, 1024
 # Cells of windows in a batch, all bands counted as one: 64 windows of 64 cells, 5 of 224; more on a GPU.
 _BATCH_CELLS = {"cpu": 64 * 64**2, "cuda": 256 * 224**2}
 _BATCH = {"cpu": 64, "cuda": 1024}
+# Values that are scaled in one go, in float64.
+_SCALED_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
+_WORTH_RECORDING = 4  # batches of a tile
 
 
 class Tile(NamedTuple):
@@ -89,6 +92,8 @@ class Settings:
         Of torch, on the CPU.
     halo : int
         Cells of context, in mode 'dense'.
+    compiled : bool
+        Whether torch compiles the networks first, on a GPU.
     """
 
     stride: int
@@ -99,6 +104,7 @@ class Settings:
     batch: int
     threads: int
     halo: int = 0
+    compiled: bool = False
 
 
 def batch_for(crop: int, device: torch.device) -> int:
@@ -213,7 +219,11 @@ class Ground:
     ) -> None:  # fmt: skip
         self._cells = torch.zeros(rows, cols, len(model.bands), dtype=dtype, device=device)
         self._valid = torch.zeros(rows, cols, dtype=torch.bool, device=device)
-        self._offset, self._scale, self._packing = model.offset.tolist(), model.scale.tolist(), packing
+        self._offset, self._scale = (torch.from_numpy(a).to(device) for a in (model.offset, model.scale))
+        packed = np.array([(np.nan if p.nodata is None else p.nodata, p.scale, p.offset) for p in packing])
+        self._nodata = torch.from_numpy(packed[:, 0]).to(device)  # NaN equals nothing
+        self._packed = bool((packed[:, 1:] != (1, 0)).any())
+        self._unpack = torch.from_numpy(packed[:, 1:].astype(np.float32)).to(device)  # (C, 2)
         self.top, self._held = 0, 0  # the first row of the survey that is held, and how many are
 
     @property
@@ -236,21 +246,18 @@ class Ground:
 
     def add(self, rows: Tensor) -> None:
         """Take in the next rows (C, h, X), as the survey keeps them."""
-        place = slice(self._held, self._held + rows.shape[1])
-        valid = self._valid[place].fill_(True)
-        for band, (values, offset, scale, packing) in enumerate(
-            zip(rows, self._offset, self._scale, self._packing, strict=True)
-        ):
-            found = torch.isfinite(values) if values.is_floating_point() else torch.ones_like(values, dtype=torch.bool)
-            if packing.nodata is not None and not math.isnan(packing.nodata):
-                found &= values != packing.nodata
-            if (packing.scale, packing.offset) != (1, 0):
-                values = values.to(torch.float32) * np.float32(packing.scale) + np.float32(packing.offset)
+        n, step = rows.shape[1], max(1, _SCALED_AT_ONCE[rows.device.type] // (rows.shape[0] * rows.shape[2]))
+        for start in range(0, n, step):
+            values = rows[:, start : start + step].permute(1, 2, 0)  # (h, X, C)
+            found = torch.isfinite(values) & (values != self._nodata)
+            if self._packed:
+                values = values.float() * self._unpack[:, 0] + self._unpack[:, 1]
             # In float64, and rounded once: as training scales.
-            scaled = (values.to(torch.float64) - offset) / scale
-            self._cells[place, :, band] = scaled.masked_fill_(~found, 0).to(self._cells.dtype)
-            valid &= found
-        self._held = place.stop
+            scaled = (values.double() - self._offset) / self._scale
+            place = slice(self._held, self._held + len(values))
+            self._cells[place] = scaled.masked_fill_(~found, 0)
+            self._valid[place] = found.all(2)
+            self._held = place.stop
 
     def add_empty(self, n: int) -> None:
         """Take in rows without any data."""
@@ -287,15 +294,23 @@ class Engine:
         self.model, self.settings, self.device = model, settings, device
         self.batch = settings.batch
         self.dtype = next(model.networks[0].parameters(), torch.zeros(())).dtype
-        self._networks: list[nn.Module] = []
-        for network in model.networks:
-            ready: nn.Module
-            if settings.mode == "dense":
-                ready = slid(network, model.crop, trunk_stride(settings.stride))
-            else:
-                ready = folded(network)
-            # Copies: what is moved and cast here must not be the model's own.
-            self._networks.append(ready.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        # Copies: what is moved and cast here must not be the model's own.
+        copies = [
+            slid(network, model.crop, trunk_stride(settings.stride)) if settings.mode == "dense" else folded(network)
+            for network in model.networks
+        ]
+        self._networks: list[nn.Module] = [
+            one.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for one in copies
+        ]
+        low = settings.precision == "bfloat16"
+        # Weights that are cast once need not be cast in every pass, as autocast does.
+        cast = low and all(map(_cast, self._networks))
+        self._ground_dtype = torch.bfloat16 if cast else self.dtype
+        self._autocast = low and not cast
+        self._replayed: dict[int, _Replayed] = {}
+        if settings.compiled:
+            self._networks = [torch.compile(one, dynamic=False) for one in self._networks]  # type: ignore[misc]
 
     def run(
         self, source: Source, strip: Sequence[Tile], done: Callable[[int], Any] = lambda windows: None
@@ -326,7 +341,12 @@ class Engine:
             most = max(most, end - first)
         cols = todo[0][2]
         ground = Ground(
-            self.model, most, cols.stop - cols.start, self.device, self.dtype, [source.packing(b) for b in bands]
+            self.model,
+            most,
+            cols.stop - cols.start,
+            self.device,
+            self._ground_dtype,
+            [source.packing(b) for b in bands],
         )
         with ThreadPoolExecutor(1, "geoprospect-read") as reader:
             ahead: Future[NDArray[Any]] | None = None
@@ -336,10 +356,20 @@ class Engine:
                 if number + 1 < len(todo):
                     ahead = reader.submit(source.read, bands, todo[number + 1][1], cols)
                 ground.go_down(ground_of(tile, crop, self.settings, shape)[0].start)
-                with torch.inference_mode():
+                with torch.inference_mode(), self._deterministic():
                     self._take(ground, read)
                     del read
-                    yield tile, self._predicted(ground, tile, cols.start, done)
+                    found = self._predicted(ground, tile, cols.start, done)
+                yield tile, found  # outside: whoever takes it must not be in inference mode
+
+    def _deterministic(self) -> contextlib.AbstractContextManager[Any]:
+        """Have cuDNN compute the same in every run, and float32 as such where it is asked for."""
+        if self.device.type != "cuda":
+            return contextlib.nullcontext()
+        flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=self.settings.precision != "float32"
+        )
+        return flags
 
     def _take(self, ground: Ground, read: NDArray[Any]) -> None:
         if read.dtype.kind == "f" and not np.isfinite(read).any():
@@ -350,9 +380,7 @@ class Engine:
             values = values.pin_memory().to(self.device, non_blocking=True)
         ground.add(values)
 
-    def _predicted(
-        self, ground: Ground, tile: Tile, left: int, done: Callable[[int], Any]
-    ) -> dict[str, NDArray[Any]]:
+    def _predicted(self, ground: Ground, tile: Tile, left: int, done: Callable[[int], Any]) -> dict[str, NDArray[Any]]:
         step, crop = self.settings.stride, self.model.crop
         rows = torch.arange(tile.top, tile.bottom, device=self.device) * step - ground.top
         cols = torch.arange(tile.left, tile.right, device=self.device) * step - left
@@ -384,9 +412,8 @@ class Engine:
             part = at[start : start + self.batch]
             try:
                 patches = gather(stack, rows[part[:, 0]], cols[part[:, 1]], self.model.crop)
-                for number, network in enumerate(self._networks):
-                    with self._precision():
-                        logits = network(patches)  # (B, 2)
+                for number in range(len(self._networks)):
+                    logits = self._logits(number, patches, len(at) >= _WORTH_RECORDING * self.batch)  # (B, 2)
                     each[number, part[:, 0], part[:, 1]] = torch.softmax(logits.to(self.dtype), 1)[:, 1]
             except torch.OutOfMemoryError as err:
                 if self.batch == 1:
@@ -395,6 +422,7 @@ class Engine:
                         f"{self.model.crop} x {self.model.crop} cells beside the survey; close other programs, or pass "
                         f"device='cpu' ({err})"
                     ) from err
+                self._replayed.clear()
                 self.batch //= 2
             else:
                 start += len(part)
@@ -404,8 +432,22 @@ class Engine:
             log.info("the device has no memory for %d windows at once; trying %d", 2 * self.batch, self.batch)
             torch.cuda.empty_cache()
 
+    def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
+        """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""
+        network, n = self._networks[number], len(patches)
+        if patches.device.type != "cuda" or not (many or number in self._replayed or self.settings.compiled):
+            with self._precision():
+                logits: Tensor = network(patches)
+            return logits
+        if n < self.batch:  # one shape for all
+            patches = nn.functional.pad(patches, (0, 0, 0, 0, 0, 0, 0, self.batch - n))
+        if number not in self._replayed:
+            with self._precision():
+                self._replayed[number] = _Replayed(network, patches)
+        return self._replayed[number](patches)[:n]
+
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self.settings.precision == "bfloat16":
+        if self._autocast:
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -459,6 +501,42 @@ class Engine:
         ore = torch.softmax(logits.to(self.dtype), dim=0)[1]
         sparse = self.settings.stride // dense.stride
         return ore[::sparse, ::sparse]
+
+
+class _Replayed:
+    """A network on one shape of input, recorded as a CUDA graph: one launch instead of hundreds."""
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        self._x = example.clone()
+        device = example.device
+        beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(beside):
+            for _ in range(3):  # what is chosen or compiled on the first calls must not be recorded
+                network(self._x)
+        torch.cuda.current_stream(device).wait_stream(beside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._y: Tensor = network(self._x)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the answers; the next call writes over them."""
+        self._x.copy_(x)
+        self._graph.replay()
+        return self._y
+
+
+def _cast(network: nn.Module) -> bool:
+    """Cast the convolutions of a trunk to bfloat16; False, and nothing done, where norms are left or it is unknown."""
+    trunk = network.trunk if isinstance(network, Dense) else network
+    if not isinstance(trunk, fx.GraphModule):
+        return False
+    if any(isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)) for module in trunk.modules()):
+        return False
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(torch.bfloat16)
+    return True
 
 
 def parts(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
