@@ -386,9 +386,9 @@ def test_a_halo_is_cut_with_its_ground_and_alternates_with_none(seen: Seen, monk
     told: list[int] = []
     monkeypatch.setattr(training, "set_halo", lambda network, cells: told.append(cells))
     train(epochs=3, halo=32, batch=13)
-    assert [int(step["halo"]) for step in seen] == told == [0, 0, 0, 0, 0, 32]
-    assert [step["x"].shape[-1] for step in seen] == [8] * 5 + [8 + 64]
-    wide, scaled = seen[-1], train(epochs=1).stack(SURVEY)[0]
+    assert [int(step["halo"]) for step in seen[:6]] == told[:6] == [0, 0, 0, 0, 0, 32]
+    assert [step["x"].shape[-1] for step in seen[:6]] == [8] * 5 + [8 + 64]
+    wide, scaled = seen[5], train(epochs=1).stack(SURVEY)[0]
     margins = np.pad(scaled, ((0, 0), (40, 40), (40, 40)))  # off the survey there is the mean of training, 0
     for k in range(len(wide["rows"])):
         top, left = wide["rows"][k] + 8, wide["cols"][k] + 8
@@ -406,6 +406,26 @@ def test_the_features_of_a_halo_are_cut_off_by_real_networks_and_the_model_comes
     assert last_features(model.networks[0]).features == 0
     assert np.isfinite(gp.predict_windows(model, SURVEY, WINDOWS, "cpu")).all()
     assert model.settings["halo"] == 32
+
+
+def test_the_statistics_of_a_network_that_saw_context_are_means_over_windows_with_it(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "set_halo", lambda network, cells: None)
+    model = train(epochs=3, halo=32, batch=13)
+    passes = seen[6:]
+    assert len(passes) == training._PASSES * 2
+    assert {step["x"].shape[-1] for step in passes} == {8 + 64}
+    convolution, norm = model.networks[0][0].double(), model.networks[0][1]  # type: ignore[index]
+    with torch.no_grad():
+        means = [convolution(torch.from_numpy(step["x"]).double()).mean((0, 2, 3)) for step in passes]
+    torch.testing.assert_close(norm.running_mean.double(), torch.stack(means).mean(0), rtol=1e-3, atol=2e-4)
+    assert norm.momentum == 0.1
+    assert len({step["x"].tobytes() for step in passes}) == len(passes)  # other turns and crops in every pass
+    # Without context they stay as training leaves them.
+    before = len(seen)
+    train(epochs=3, batch=13)
+    assert len(seen) == before + 6
 
 
 def with_draws() -> gp.Windows:

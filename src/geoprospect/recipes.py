@@ -202,6 +202,11 @@ class Recipe:
             return self.lr * (epoch + 1) / (rise + 1)
         return self.lr * (1 + math.cos(math.pi * (epoch - rise) / (self.epochs - rise))) / 2
 
+    @property
+    def sees_context(self) -> bool:
+        """Whether any step has context."""
+        return any(self.halo_at(self.epochs - 1, step) for step in (0, 1))
+
     def halo_at(self, epoch: int, step: int) -> int:
         """Return the cells of context in a step of an epoch, both counted from 0."""
         late = epoch >= self.halo_from * self.epochs

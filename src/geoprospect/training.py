@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +38,7 @@ from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
 
+_PASSES = 4  # over the training windows, for the statistics of networks that saw context
 _MONITOR_FOLDS = 5  # one of them is the separate ground of early stopping
 # (logits (B, 2), labels (B,)) -> what is descended and what is reported, each summed over the windows
 _Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -258,6 +259,8 @@ class _Ensemble:
                 task.bar.update()
                 if self.keeper is not None and self.keeper.due():
                     self.keep()
+            if recipe.sees_context and any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
+                self.good = _with_statistics_of_the_ground(net, task, self.good)
         except BaseException:  # Ctrl-C too
             self.keep()
             raise
@@ -515,6 +518,34 @@ def _remembered(
     if task.monitor is not None and (best is None or _merit(row) > _merit(before.rows[best.epoch - 1])):
         best = _Best(row["epoch"], row["monitor_auc"], row["monitor_loss"], state)
     return _Good(row["epoch"], state, _momentum(net, optimizer), (*before.rows, row), best)
+
+
+@torch.no_grad()
+def _with_statistics_of_the_ground(net: nn.Module, task: _Task, good: _Good) -> _Good:
+    """Return the state with running statistics that are plain means over the training windows with their context.
+
+    Those that training leaves are of its last steps, half of them without context. With these, windows are told apart
+    better, cut out as well as slid over the ground (benchmarks/halo.py).
+    """
+    recipe = task.recipe
+    net.load_state_dict(good.best.weights if good.best is not None else good.weights)
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    momentum = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean of all batches
+    net.train()
+    set_halo(net, recipe.halo)
+    n, device = len(task.windows), task.stack.device
+    for number in range(_PASSES):
+        looks = _Looks.drawn(task.windows, recipe, task.draws(recipe.epochs + 1 + number), device)
+        for part in _slices(0, n, math.ceil(n / recipe.batch)):
+            with _precision(recipe, device):
+                net(looks.cut(task.stack, part, task.windows.crop, recipe.halo)[0])
+    for norm, before in zip(norms, momentum, strict=True):
+        norm.momentum = before
+    state = _copied(net.state_dict())
+    return replace(good, weights=state, best=None if good.best is None else replace(good.best, weights=state))
 
 
 def _merit(row: dict[str, Any]) -> tuple[float, float]:
