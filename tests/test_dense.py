@@ -359,8 +359,7 @@ def test_windows_without_data_have_no_answer_and_tiles_of_them_are_not_computed(
 def test_tiles_cover_every_window_once_and_are_mostly_ground(
     shape: tuple[int, int], step: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_TILE", tile)
-    monkeypatch.setattr(engine, "_TILE_AT_4", tile)
+    monkeypatch.setitem(engine._TILE, "cpu", 2 * tile if step == 4 else tile)
     halo = Dense(lively(build_network(SMALL, 2)), 60, min(step, 32)).halo
     settings = engine.Settings(step, "dense", 0.5, "cpu", "float32", 1, 1, halo)
     covered = np.zeros(shape, dtype=int)

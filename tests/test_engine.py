@@ -195,6 +195,7 @@ def test_tiles_cover_the_map_once_and_have_the_rows_that_they_need(
     shape, chosen = ((ny - crop) // stride + 1, (nx - crop) // stride + 1), how(stride)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(engine._HELD_BYTES, "cpu", held)
+        patch.setattr(engine, "_READ_BYTES", held // 2)
         patch.setattr(engine, "_WIDEST", widest)
         strips = tiles(shape, crop, chosen, 8, block)
     covered = np.zeros(shape, dtype=int)

@@ -33,17 +33,20 @@ log = logging.getLogger("geoprospect")
 
 Mode = Literal["window", "dense"]
 # Bytes of scaled ground on a device, of one strip.
-_HELD_BYTES = {"cpu": 256 * 2**20, "cuda": 1024 * 2**20}
+_HELD_BYTES = {"cpu": 256 * 2**20, "cuda": 512 * 2**20}
+# And of what is read at once, which the next piece waits beside: the first is waited for, the others are not.
+_READ_BYTES = 64 * 2**20
 # Columns of a strip, at most: strips share a window's width, which is read for both.
 _WIDEST = 10_240
-# Cells along a side of a tile of dense inference, context included: about 2 GB of resnet50's features.
-_TILE, _TILE_AT_4 = 2048, 1024
+# Cells along a side of what a trunk is given at once, context included: about 2 GB of resnet50's features on a CPU.
+_TILE = {"cpu": 2048, "cuda": 4096}
 # Cells of windows in a batch, all bands counted as one: 64 windows of 64 cells, 5 of 224; more on a GPU.
 _BATCH_CELLS = {"cpu": 64 * 64**2, "cuda": 256 * 224**2}
 _BATCH = {"cpu": 64, "cuda": 1024}
 # Values that are scaled in one go, in float64.
 _SCALED_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
-_WORTH_RECORDING = 4  # batches of a tile
+# Where launches take longer than what they launch: small windows, and so many batches of them.
+_RECORDED_CROP, _WORTH_RECORDING = 96, 4
 
 
 class Tile(NamedTuple):
@@ -160,8 +163,13 @@ def tiles(
         cols = math.ceil(cols / even) * even
     width = min(cols, shape[1]) * step + seen
     # What is read ends with a block, which may be longer than what is needed.
-    spare = _HELD_BYTES[settings.device] // (width * bytes_per_cell) - seen - block[0]
-    rows = max(1, side_of_part(crop, settings) if settings.mode == "dense" else 1, spare // step + 1)
+    a_row = width * bytes_per_cell
+    if settings.mode == "dense":
+        rows = side_of_part(crop, settings)
+    else:
+        spare = min(_HELD_BYTES[settings.device] // a_row - seen - block[0], _READ_BYTES // a_row)
+        rows = max(1, spare // step + 1)
+    rows = _even(shape[0], rows)
     return [
         [Tile(row, min(row + rows, shape[0]), col, min(col + cols, shape[1])) for row in range(0, shape[0], rows)]
         for col in range(0, shape[1], cols)
@@ -349,16 +357,19 @@ class Engine:
             [source.packing(b) for b in bands],
         )
         with ThreadPoolExecutor(1, "geoprospect-read") as reader:
-            ahead: Future[NDArray[Any]] | None = None
+            ahead: Future[tuple[int, Tensor | None]] | None = None
             for number, (tile, rows, _) in enumerate(todo):
-                ahead = ahead or reader.submit(source.read, bands, rows, cols)
-                read, ahead = ahead.result(), None
+                ahead = ahead or reader.submit(self._read, source, rows, cols)
+                (n, values), ahead = ahead.result(), None
                 if number + 1 < len(todo):
-                    ahead = reader.submit(source.read, bands, todo[number + 1][1], cols)
+                    ahead = reader.submit(self._read, source, todo[number + 1][1], cols)
                 ground.go_down(ground_of(tile, crop, self.settings, shape)[0].start)
                 with torch.inference_mode(), self._deterministic():
-                    self._take(ground, read)
-                    del read
+                    if values is None:
+                        ground.add_empty(n)
+                    else:
+                        ground.add(values.to(self.device, non_blocking=True))
+                    del values
                     found = self._predicted(ground, tile, cols.start, done)
                 yield tile, found  # outside: whoever takes it must not be in inference mode
 
@@ -371,14 +382,13 @@ class Engine:
         )
         return flags
 
-    def _take(self, ground: Ground, read: NDArray[Any]) -> None:
+    def _read(self, source: Source, rows: slice, cols: slice) -> tuple[int, Tensor | None]:
+        """Return how many rows are read, and their values, ready for the device; None where there are none at all."""
+        read = source.read(self.model.bands, rows, cols)
         if read.dtype.kind == "f" and not np.isfinite(read).any():
-            ground.add_empty(read.shape[1])
-            return
+            return rows.stop - rows.start, None
         values = torch.from_numpy(read)
-        if self.device.type == "cuda":
-            values = values.pin_memory().to(self.device, non_blocking=True)
-        ground.add(values)
+        return rows.stop - rows.start, values.pin_memory() if self.device.type == "cuda" else values
 
     def _predicted(self, ground: Ground, tile: Tile, left: int, done: Callable[[int], Any]) -> dict[str, NDArray[Any]]:
         step, crop = self.settings.stride, self.model.crop
@@ -435,7 +445,8 @@ class Engine:
     def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
         """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""
         network, n = self._networks[number], len(patches)
-        if patches.device.type != "cuda" or not (many or number in self._replayed or self.settings.compiled):
+        worth = self.settings.compiled or (many and self.model.crop <= _RECORDED_CROP)
+        if patches.device.type != "cuda" or not (worth or number in self._replayed):
             with self._precision():
                 logits: Tensor = network(patches)
             return logits
@@ -540,15 +551,22 @@ def _cast(network: nn.Module) -> bool:
 
 
 def parts(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """Cut windows into squares of `side` by `side`."""
-    corners = itertools.product(range(0, shape[0], side), range(0, shape[1], side))
-    return [(slice(row, min(row + side, shape[0])), slice(col, min(col + side, shape[1]))) for row, col in corners]
+    """Cut windows into nearly equal rectangles, at most `side` by `side`."""
+    high, wide = (_even(length, side) for length in shape)
+    corners = itertools.product(range(0, shape[0], high), range(0, shape[1], wide))
+    return [(slice(row, min(row + high, shape[0])), slice(col, min(col + wide, shape[1]))) for row, col in corners]
+
+
+def _even(length: int, most: int) -> int:
+    """Return the length of pieces, at most so long, that leave no sliver at the end."""
+    return math.ceil(length / math.ceil(length / most))
 
 
 def side_of_part(crop: int, settings: Settings) -> int:
     """Return the windows along a side of what a trunk is given at once, of which less than half is context."""
     about = 2 * settings.halo + crop
-    cells = max(_TILE_AT_4 if trunk_stride(settings.stride) == STRIDES[0] else _TILE, 2 * about)
+    finest = trunk_stride(settings.stride) == STRIDES[0]  # has four times the features
+    cells = max(_TILE[settings.device] // (2 if finest else 1), 2 * about)
     return (cells - about) // settings.stride + 1
 
 
