@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -379,6 +380,91 @@ def test_a_map_that_was_killed_at_any_moment_has_the_same_bytes(kills: int, tmp_
         path.unlink()
     assert gp.predict_to_cog(as_model(), source, path, 2, "cpu").read_bytes() == whole
     assert not list(tmp_path.glob("*.partial"))
+
+
+# ---------------------------------------------------------------- several devices, and a cluster
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_bytes_do_not_depend_on_the_number_of_devices(
+    n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, source = as_model(), gp.write_cog(make_survey(), tmp_path / "survey.tif")
+    alone = gp.predict_to_cog(model, source, tmp_path / "alone.tif", 3, "cpu").read_bytes()
+    threads: set[str] = set()
+    by_window = engine.Engine._by_window
+
+    def watched(self: engine.Engine, *args: Any) -> None:
+        threads.add(f"{threading.current_thread().name} {torch.get_num_threads()}")
+        time.sleep(0.02)
+        by_window(self, *args)
+
+    monkeypatch.setattr(engine.Engine, "_by_window", watched)
+    assert gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, ["cpu"] * n).read_bytes() == alone
+    assert len(threads) == n
+    assert all(name.endswith(" 1") for name in threads)
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_a_fault_on_one_of_several_devices_is_raised_and_what_is_made_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, survey = as_model(), make_survey()
+    whole = gp.predict_to_cog(model, survey, tmp_path / "whole.tif", 3, "cpu").read_bytes()
+    by_window, left = engine.Engine._by_window, [6]
+
+    def failing(self: engine.Engine, *args: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoppedError
+        by_window(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Engine, "_by_window", failing)
+        with pytest.raises(StoppedError):
+            gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, ["cpu", "cpu"])
+    assert threading.active_count() < 5
+    assert '"tile"' in (tmp_path / "m.tif.partial" / "journal.jsonl").read_text()
+    assert gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, ["cpu", "cpu"]).read_bytes() == whole
+
+
+def test_devices_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs one or several of one kind"):
+        gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, [])
+
+
+class Deadly(nn.Module):
+    """Kills the process that asks it, once."""
+
+    def __init__(self, mark: Path, inner: nn.Module) -> None:
+        super().__init__()
+        self.mark, self.inner, self.home = mark, inner, os.getpid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if os.getpid() != self.home and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer: torch.Tensor = self.inner(x)
+        return answer
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("deadly", [False, True])
+def test_a_cluster_makes_the_same_bytes_also_when_a_worker_is_killed(deadly: bool, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("dask.distributed")
+    source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
+    model = as_model(Deadly(tmp_path / "mark", tiny(1)), tiny(2)) if deadly else as_model()
+    alone = gp.predict_to_cog(model, source, tmp_path / "alone.tif", 3, "cpu").read_bytes()
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=deadly, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        path = gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, "cpu", client=client)
+    assert path.read_bytes() == alone
+    assert (tmp_path / "mark").exists() is deadly
 
 
 # ---------------------------------------------------------------- the plan

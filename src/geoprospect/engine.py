@@ -364,7 +364,7 @@ class Engine:
                 if number + 1 < len(todo):
                     ahead = reader.submit(self._read, source, todo[number + 1][1], cols)
                 ground.go_down(ground_of(tile, crop, self.settings, shape)[0].start)
-                with torch.inference_mode(), self._deterministic():
+                with torch.inference_mode():
                     if values is None:
                         ground.add_empty(n)
                     else:
@@ -372,15 +372,6 @@ class Engine:
                     del values
                     found = self._predicted(ground, tile, cols.start, done)
                 yield tile, found  # outside: whoever takes it must not be in inference mode
-
-    def _deterministic(self) -> contextlib.AbstractContextManager[Any]:
-        """Have cuDNN compute the same in every run, and float32 as such where it is asked for."""
-        if self.device.type != "cuda":
-            return contextlib.nullcontext()
-        flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=self.settings.precision != "float32"
-        )
-        return flags
 
     def _read(self, source: Source, rows: slice, cols: slice) -> tuple[int, Tensor | None]:
         """Return how many rows are read, and their values, ready for the device; None where there are none at all."""
@@ -512,6 +503,23 @@ class Engine:
         ore = torch.softmax(logits.to(self.dtype), dim=0)[1]
         sparse = self.settings.stride // dense.stride
         return ore[::sparse, ::sparse]
+
+
+@contextlib.contextmanager
+def deterministic(settings: Settings) -> Iterator[None]:
+    """Have torch compute the same in every run: as many threads, cuDNN's fixed choices, float32 where it is asked for.
+
+    For the whole process: not to be entered by several threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=settings.precision != "float32"
+        ):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Replayed:

@@ -20,7 +20,7 @@ from geoprospect._checks import check_choice, check_int, check_number, check_sha
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.dense import STRIDES
-from geoprospect.engine import Engine, Mode, Settings, Tile, batch_for, halo_of, ruined, tiles
+from geoprospect.engine import Engine, Mode, Settings, Tile, batch_for, deterministic, halo_of, ruined, tiles
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel, check_match
@@ -118,7 +118,8 @@ def predicted(
     maps: dict[str, NDArray[np.float32]] = {}
     engine = Engine(model, settings, device)
     total = grid.shape[0] * grid.shape[1]
-    with tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
+    bar = tqdm(total=total, desc="predicting", unit="window", disable=not progress)
+    with bar, deterministic(settings):
         for strip in strips_of(model, source, settings):
             for tile, found in engine.run(source, strip, bar.update):
                 for name, values in found.items():

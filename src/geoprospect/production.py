@@ -8,8 +8,10 @@ import json
 import logging
 import math
 import os
+import queue
 import shutil
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,8 +27,8 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_output_file
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._version import __version__
-from geoprospect.engine import Engine, Settings, Tile, ground_of, reads
-from geoprospect.errors import InputError, OutputError
+from geoprospect.engine import Engine, Settings, Tile, deterministic, ground_of, reads
+from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.exports import check_store, write_cog, write_zarr
 from geoprospect.grid import Grid
 from geoprospect.inference import attributes, settings_for, strips_of, warn_of_windows_alone
@@ -44,6 +46,11 @@ log = logging.getLogger("geoprospect")
 _SUFFIXES = (".tif", ".tiff", ".zarr")
 _PLAN, _JOURNAL, _LOCK = "plan.json", "journal.jsonl", "lock"
 _FORMAT = 1
+_PIECES_A_WORKER = 4  # so that a worker that dies costs little, and all end together
+_ONE_AT_A_TIME = threading.Lock()
+
+# A tile, its bands, and the batch that they were made in.
+_Found = tuple[Tile, dict[str, NDArray[Any]], int]
 
 
 @dataclass(frozen=True)
@@ -167,12 +174,13 @@ def predict_to_cog(
     survey: SurveyLike,
     path: str | os.PathLike[str],
     stride: int | None = None,
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     *,
     mode: str = "window",
     min_valid: float = 0.5,
     precision: str = "auto",
     resume: bool = True,
+    client: Any = None,
     progress: bool = False,
 ) -> Path:
     """Map the probability of ore of a survey of any size, from disk to disk.
@@ -187,8 +195,11 @@ def predict_to_cog(
 
     Parameters
     ----------
-    model, stride, device, mode, min_valid, precision
+    model, stride, mode, min_valid, precision
         As in `predict`.
+    device : str or sequence of str, default 'auto'
+        As in `predict`, or several of one kind, such as ['cuda:0', 'cuda:1']: each takes bands of tiles. The bytes of
+        the map do not depend on their number.
     survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
         A GeoTIFF or COG whose bands are described by their names, as `write_cog` writes it; a Zarr store, as
         `write_zarr` writes it; several GeoTIFFs on one grid, in a mapping by the names of their bands; or a Dataset of
@@ -197,6 +208,9 @@ def predict_to_cog(
         Of the map: .tif and .tiff become a COG, .zarr a Zarr store.
     resume : bool, default True
         Take up what an earlier call left. False begins anew.
+    client : dask.distributed.Client, optional
+        Of a cluster whose workers make the tiles, each on its own device of the kind of `device`, and reach the
+        survey under the same path. A tile whose worker dies is made by another.
     progress : bool, default False
         Show a progress bar.
 
@@ -231,26 +245,37 @@ def predict_to_cog(
     """
     in_store = Path(path).suffix.lower() == ".zarr"
     file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
-    source, target = open_source(survey), resolve_device(device)
-    settings = settings_for(model, source, stride, mode, min_valid, target, precision)
+    source, targets = open_source(survey), _devices(device)
+    settings = settings_for(model, source, stride, mode, min_valid, targets[0], precision)
     warn_of_windows_alone(model, mode)
     plan = _plan(model, source, settings)
     folder = file.with_name(f"{file.name}.partial")
     with _Partial.opened(folder, plan, _fingerprint(model, source, settings), resume) as partial:
-        with _threads(partial.settings.threads), tqdm(
-            total=plan.windows, desc="predicting", unit="window", disable=not progress
-        ) as bar:  # fmt: skip
-            bar.update(sum(math.prod(tile.shape) for strip in plan.strips for tile in strip if tile in partial.done))
-            engine = Engine(model, partial.settings, target)
-            for run in _runs(plan.strips, partial.done):
-                for tile, found in engine.run(source, run, bar.update):
-                    partial.keep(tile, found, engine.batch)
+        todo = list(_runs(plan.strips, partial.done))
+        bar = tqdm(total=plan.windows, desc="predicting", unit="window", disable=not progress)
+        with bar, deterministic(partial.settings):
+            bar.update(plan.windows - sum(math.prod(tile.shape) for run in todo for tile in run))
+            if client is not None:
+                made = _on_cluster(model, source, partial.settings, todo, client, bar.update)
+            else:
+                made = _on_devices(model, source, partial.settings, todo, targets, bar.update)
+            with contextlib.closing(made):
+                for tile, found, batch in made:
+                    partial.keep(tile, found, batch)
         attrs, whole = attributes(model, source.grid, settings)
         data = partial.dataset(attrs)
         data.attrs.update(whole)
         (write_zarr if in_store else write_cog)(data, file)
     shutil.rmtree(folder, ignore_errors=True)
     return file
+
+
+def _devices(device: str | Sequence[str]) -> list[torch.device]:
+    named = [device] if isinstance(device, str) else list(device)
+    found = [resolve_device(one) for one in named]
+    if len({one.type for one in found}) != 1:
+        raise InputError(f"device={device!r}: needs one or several of one kind, such as ['cuda:0', 'cuda:1']")
+    return found
 
 
 # -- the plan ----------------------------------------------------------------------------------
@@ -321,15 +346,92 @@ def _runs(strips: Sequence[Sequence[Tile]], done: frozenset[Tile] | set[Tile]) -
             yield run
 
 
-@contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Have torch compute with so many threads: another number may give other last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
+def _pieces(runs: Iterable[list[Tile]], n: int) -> list[list[Tile]]:
+    """Cut runs of tiles into about `n` pieces of equal length."""
+    whole = list(runs)
+    longest = math.ceil(sum(map(len, whole)) / n)
+    return [run[start : start + longest] for run in whole for start in range(0, len(run), longest)]
+
+
+def _on_devices(
+    model: ProspectivityModel, source: Source, settings: Settings, todo: list[list[Tile]],
+    devices: Sequence[torch.device], done: Callable[[int], Any],
+) -> Generator[_Found, None, None]:  # fmt: skip
+    """Yield what is found in each tile, in whatever order; every device takes the next piece when it is free."""
+    if len(devices) == 1:
+        engine = Engine(model, settings, devices[0])
+        for piece in todo:
+            for tile, found in engine.run(source, piece, done):
+                yield tile, found, engine.batch
+        return
+    pieces, ready = iter(_pieces(todo, len(devices))), queue.Queue[_Found | BaseException | None](2 * len(devices))
+    lock, stop = threading.Lock(), threading.Event()
+
+    def work(device: torch.device) -> None:
+        try:
+            torch.set_num_threads(settings.threads)  # which holds for the thread that says so
+            engine = Engine(model, settings, device)
+            while True:
+                with lock:
+                    piece = next(pieces, None)
+                if piece is None or stop.is_set():
+                    break
+                for tile, found in engine.run(source, piece, done):
+                    ready.put((tile, found, engine.batch))
+                    if stop.is_set():
+                        break
+            ready.put(None)
+        except BaseException as err:  # handed to the thread that waits
+            ready.put(err)
+
+    workers = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
+    for worker in workers:
+        worker.start()
     try:
-        yield
+        left = len(workers)
+        while left:
+            got = ready.get()
+            if isinstance(got, BaseException):
+                raise got
+            if got is None:
+                left -= 1
+            else:
+                yield got
     finally:
-        torch.set_num_threads(before)
+        stop.set()
+        while any(worker.is_alive() for worker in workers):
+            with contextlib.suppress(queue.Empty):  # whoever waits to put something must not wait for ever
+                ready.get(timeout=0.05)
+
+
+def _on_cluster(
+    model: ProspectivityModel, source: Source, settings: Settings, todo: list[list[Tile]], client: Any,
+    done: Callable[[int], Any],
+) -> Generator[_Found, None, None]:  # fmt: skip
+    """Yield what the workers of a dask cluster find; a piece whose worker dies is made by another."""
+    import dask.distributed
+
+    as_completed: Any = dask.distributed.as_completed  # without types
+    workers = max(1, len(client.scheduler_info()["workers"]))
+    pieces = _pieces(todo, _PIECES_A_WORKER * workers)
+    (shared,) = client.scatter([(model, source, settings)], broadcast=True)
+    tasks = client.map(_piece_on_worker, pieces, given=shared, pure=False)
+    try:
+        for _, found in as_completed(tasks, with_results=True):
+            for one in found:
+                done(math.prod(one[0].shape))
+                yield one
+    finally:
+        client.cancel(tasks)
+
+
+def _piece_on_worker(piece: list[Tile], given: tuple[ProspectivityModel, Source, Settings]) -> list[_Found]:
+    model, source, settings = given
+    # Tasks of a worker share its process: one after the other, each with all the threads of the plan.
+    with _ONE_AT_A_TIME, deterministic(settings):
+        device = torch.device("cuda" if settings.device == "cuda" else "cpu")
+        engine = Engine(model, settings, device)
+        return [(tile, found, engine.batch) for tile, found in engine.run(source, piece)]
 
 
 # -- what is kept while it is made -------------------------------------------------------------
@@ -521,7 +623,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        if isinstance(err, OutputError) or (err.filename is None and err.errno is None):
+        if isinstance(err, GeoprospectError):
             raise
         raise OutputError(
             f"path: {folder.name} could not be written ({err}); what is there is kept, and the same call goes on from "
