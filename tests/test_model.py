@@ -101,6 +101,28 @@ def test_everything_that_describes_a_model_comes_back(model: ProspectivityModel,
     assert not any(network.training for network in back.networks)
 
 
+def test_a_model_keeps_its_calibration_and_its_maps_have_a_band_of_it(
+    model: ProspectivityModel, tmp_path: Path
+) -> None:
+    draws = np.random.default_rng(0)
+    labels = np.repeat([1, 0], 60)
+    scores = 1 / (1 + np.exp(-3 * draws.normal(np.where(labels, 0.6, -0.6), 1)))
+    calibration = gp.calibrate(labels, scores, np.arange(120), rng=0)
+    calibrated = model.calibrated(calibration)
+    assert model.calibration is None
+    read = ProspectivityModel.load(calibrated.save(tmp_path / "model"))
+    assert read.calibration == calibration
+    result = gp.predict(read, make_survey(), 4, "cpu")
+    assert list(result.data_vars) == ["probability", "valid", "std", "calibrated"]
+    np.testing.assert_array_equal(result.calibrated, calibration.apply(result.probability.to_numpy()))
+    assert abs(result.calibrated - result.probability).max() > 1e-4
+    assert result.calibrated.attrs["long_name"] == calibration.apply(result.probability).attrs["long_name"]
+    with pytest.raises(InputError, match="calibrated already"):
+        calibration.apply(result.calibrated)
+    with pytest.raises(InputError, match=r"calibration: is a float, needs a Calibration"):
+        model.calibrated(1.4)  # type: ignore[arg-type]
+
+
 def test_a_saved_model_holds_only_safetensors_and_json(folder: Path) -> None:
     assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}
     assert json.loads((folder / "model.json").read_text(encoding="utf-8"))["n_models"] == 2

@@ -1,6 +1,7 @@
 """The whole way, on the synthetic survey and on files."""
 
 import json
+import types
 
 import geopandas as gpd
 import numpy as np
@@ -80,7 +81,28 @@ def test_the_scores_put_the_honest_ones_first_and_name_the_others(done):
     assert {"resnet18", "best element", "nearest deposit", "no chemistry"} < set(methods)
     assert methods["resnet18"]["auc"] == pytest.approx(done.scores.table.loc["resnet18", "auc"])
     assert scores["paper_protocol"]["tp"] == done.paper_protocol.tp
-    assert scores["calibrated"] is False
+    assert (scores["calibration"] is None) is (done.model.calibration is None)
+
+
+def test_the_map_is_calibrated_by_what_the_folds_tell_or_says_nothing_of_it(done):
+    if done.model.calibration is None:
+        assert "calibrated" not in done.result
+        return
+    expected = done.scores.calibrate(rng=0).apply(done.result.probability)
+    np.testing.assert_allclose(done.result["calibrated"], expected, rtol=0, atol=1e-7)
+    assert done.result["calibrated"].attrs["calibrated"] == 1
+    with rasterio.open(done.folder / "prospectivity.tif") as source:
+        assert "calibrated" in source.descriptions
+
+
+def test_where_the_folds_do_not_tell_how_sure_to_be_the_map_is_not_calibrated(caplog):
+    draws = np.random.default_rng(0)
+    label = np.tile([1, 0], 40)
+    against_all_sense = np.where(label, 0.1, 0.9) + 0.01 * draws.random(80)
+    scores = types.SimpleNamespace(calibrate=lambda rng: gp.calibrate(label, against_all_sense, np.arange(80), rng=rng))
+    config = gp.Config(samples={"path": "a"}, deposits={"path": "b"})
+    assert pipeline._calibration(scores, config) is None
+    assert "the map is not calibrated" in caplog.text
 
 
 def test_the_layers_hold_targets_cells_and_deposits(done):

@@ -29,7 +29,7 @@ _ENOUGH = 50
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures beyond these say that there is none
 _REPLICATES = 1000
 _SCORES = ("log_loss", "brier", "slope")
-_CALIBRATED = "probability of ore in a balanced set of windows (calibrated)"
+CALIBRATED = "probability of ore in a balanced set of windows (calibrated)"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Calibration:
         if probability.attrs.get("calibrated"):
             raise InputError("probability: is calibrated already; pass the map as predict gave it")
         result = probability.copy(data=self._put_right(probability.to_numpy()))
-        result.attrs.update(units="1", long_name=_CALIBRATED, calibrated=1)
+        result.attrs.update(units="1", long_name=CALIBRATED, calibrated=1)
         return result
 
     def to_frame(self) -> pd.DataFrame:

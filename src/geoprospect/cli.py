@@ -365,7 +365,7 @@ def _report(done: Any) -> None:
     new = int((~done.targets["known"]).sum())
     click.echo(
         f"\n{len(done.targets)} targets, {new} of them with no known deposit within half a window. "
-        "Probabilities are uncalibrated."
+        + ("Probabilities are uncalibrated" + (", but for the band 'calibrated'." if done.model.calibration else "."))
     )
     for name, what in (
         ("survey.tif", "element bands (COG)"), ("prospectivity.tif", "probability of ore (COG)"),

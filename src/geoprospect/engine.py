@@ -110,6 +110,12 @@ class Settings:
     compiled: bool = False
 
 
+def bands_of(model: ProspectivityModel) -> tuple[str, ...]:
+    """Return the bands of a model's maps: `probability`, `valid`, of several networks `std`, and `calibrated`."""
+    spread = ("std",) if len(model.networks) > 1 else ()
+    return "probability", "valid", *spread, *(("calibrated",) if model.calibration is not None else ())
+
+
 def batch_for(crop: int, device: torch.device) -> int:
     """Return how many windows go through a network at once."""
     return max(1, min(_BATCH[device.type], _BATCH_CELLS[device.type] // crop**2))
@@ -338,7 +344,7 @@ class Engine:
         ------
         tile : Tile
         bands : dict of str to ndarray of shape (n, m)
-            ``probability``, ``valid`` and, of several networks, ``std``, in the precision of the networks.
+            Those of `bands_of`, in the precision of the networks.
         """
         shape, crop, bands = source.grid.shape, self.model.crop, self.model.bands
         todo = list(reads(strip, crop, self.settings, shape, source.block))
@@ -399,7 +405,10 @@ class Engine:
         found = {"probability": each.mean(0), "valid": share}
         if len(each) > 1:
             found["std"] = each.std(0, correction=1)
-        return {name: values.cpu().numpy() for name, values in found.items()}
+        bands = {name: values.cpu().numpy() for name, values in found.items()}
+        if self.model.calibration is not None:
+            bands["calibrated"] = self.model.calibration.apply(bands["probability"])
+        return bands
 
     # -- window by window
 

@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_choice, check_int, check_number, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
+from geoprospect.calibration import CALIBRATED
 from geoprospect.dense import STRIDES
-from geoprospect.engine import Engine, Mode, Settings, Tile, batch_for, deterministic, halo_of, ruined, tiles
+from geoprospect.engine import Engine, Mode, Settings, Tile, bands_of, batch_for, deterministic, halo_of, ruined, tiles
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel, check_match
@@ -75,7 +76,8 @@ def predict(
     xarray.Dataset
         On the grid of the window centres (see `Grid.strided`): ``probability`` of ore in the window
         about the cell, the mean over the models, uncalibrated; ``valid``, the share of cells
-        with data; with several models ``std``, their standard deviation. float32, dims (y, x).
+        with data; with several models ``std``, their standard deviation; where the model carries a
+        calibration, ``calibrated``. float32, dims (y, x).
 
     Raises
     ------
@@ -115,7 +117,7 @@ def predicted(
 ) -> dict[str, NDArray[np.float32]]:
     """Return the bands of a map, whole and in memory."""
     grid = source.grid.strided(model.crop, settings.stride)
-    maps: dict[str, NDArray[np.float32]] = {}
+    maps = {name: np.full(grid.shape, np.nan, np.float32) for name in bands_of(model)}
     engine = Engine(model, settings, device)
     total = grid.shape[0] * grid.shape[1]
     bar = tqdm(total=total, desc="predicting", unit="window", disable=not progress)
@@ -123,7 +125,7 @@ def predicted(
         for strip in strips_of(model, source, settings):
             for tile, found in engine.run(source, strip, bar.update):
                 for name, values in found.items():
-                    maps.setdefault(name, np.full(grid.shape, np.nan, np.float32))[tile.rows, tile.cols] = values
+                    maps[name][tile.rows, tile.cols] = values
     return maps
 
 
@@ -167,6 +169,12 @@ def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tup
         },
         "valid": {"units": "1", "long_name": "share of the window with data"},
         "std": {"units": "1", "long_name": "standard deviation of the probability over the models"},
+        "calibrated": {
+            "units": "1",
+            "long_name": CALIBRATED,
+            "window_width": model.crop * max(grid.resolution),
+            "calibrated": 1,
+        },
     }
     whole = {
         "network": model.network, "n_models": len(model.networks), "window": model.crop, "stride": settings.stride,

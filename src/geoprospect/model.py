@@ -7,7 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from torch import nn
 
 from geoprospect._checks import check_int
 from geoprospect._version import __version__
+from geoprospect.calibration import Calibration
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import Grid
 from geoprospect.networks import build_network
@@ -61,6 +62,8 @@ class ProspectivityModel:
         The training's other settings, for the record.
     norm : {'batch', 'group'}, default 'batch'
         Normalisation in the networks, as in `build_network`.
+    calibration : Calibration, optional
+        What makes its probabilities hold among balanced windows; maps then have a band ``calibrated``.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class ProspectivityModel:
     history: pd.DataFrame
     settings: dict[str, Any]
     norm: str = "batch"
+    calibration: Calibration | None = None
 
     def __repr__(self) -> str:
         """Architecture, bands and window."""
@@ -94,6 +98,30 @@ class ProspectivityModel:
             f"{type(self).__name__}({len(self.networks)} x {self.network} on {len(self.bands)} bands ({names}), "
             f"windows of {self.size} cells cropped to {self.crop})"
         )
+
+    def calibrated(self, calibration: Calibration) -> Self:
+        """Return the model with a calibration, which it keeps and its maps apply.
+
+        Parameters
+        ----------
+        calibration : Calibration
+            Learnt from windows that the networks have not seen: ``scores.calibrate()`` after `cross_validate`.
+
+        Returns
+        -------
+        ProspectivityModel
+            With the same networks.
+
+        Raises
+        ------
+        InputError
+            When it is no `Calibration`.
+        """
+        if not isinstance(calibration, Calibration):
+            raise InputError(
+                f"calibration: is a {type(calibration).__name__}, needs a Calibration, as scores.calibrate() returns it"
+            )
+        return replace(self, calibration=calibration)
 
     def stack(self, survey: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Take the model's bands out of a survey, scaled as in training.
@@ -151,6 +179,7 @@ class ProspectivityModel:
             "bands": list(self.bands), "units": list(self.units),
             "offset": self.offset.tolist(), "scale": self.scale.tolist(),
             "size": self.size, "crop": self.crop, "cell_size": list(self.cell_size), "seed": self.seed,
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "settings": self.settings, "history": self.history.to_dict(orient="list"),
             "versions": {"geoprospect": __version__, "torch": str(torch.__version__),
                          "python": platform.python_version()},
@@ -211,6 +240,7 @@ class ProspectivityModel:
                 cell_size=(float(meta["cell_size"][0]), float(meta["cell_size"][1])),
                 seed=check_int("seed", meta["seed"], 0), history=pd.DataFrame(meta["history"]),
                 settings=dict(meta["settings"]), norm=norm,
+                calibration=Calibration.from_dict(meta["calibration"]) if meta.get("calibration") else None,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
             raise CorruptFileError(f"{path / _META}: does not describe a model ({err})") from err

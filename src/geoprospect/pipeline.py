@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import platform
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import pandas as pd
 import xarray as xr
 
 from geoprospect._version import __version__
+from geoprospect.calibration import Calibration
 from geoprospect.catalog import write_layers
 from geoprospect.config import Config
 from geoprospect.cutting import sample_windows
-from geoprospect.errors import InputError, OutputError, SeparationError
+from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
 from geoprospect.exports import write_cog
 from geoprospect.grid import Grid
 from geoprospect.inference import predict, predict_cells
@@ -208,6 +210,9 @@ def _prospect(
     if scores is not None and scores.map is not None:
         write_cog(scores.map, folder / "out_of_fold.tif")
     model = train(windows, chosen, rng=c.seed, **training)
+    calibration = None if scores is None else _calibration(scores, c)
+    if calibration is not None:
+        model = model.calibrated(calibration)
     model.save(folder / "model")
     result = predict(model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, progress=progress)
     write_cog(result, folder / "prospectivity.tif")
@@ -250,6 +255,17 @@ def _validate(
     except SeparationError as err:
         log.warning("NOT VALIDATED, the map is only memory: %s", err)
         return None
+
+
+def _calibration(scores: Scores, c: Config) -> Calibration | None:
+    """Learn how sure the network may be, on ground that it has not seen; None where that ground does not tell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        try:
+            return scores.calibrate(rng=c.seed)
+        except DataWarning as warning:
+            log.warning("the map is not calibrated: %s", warning)
+            return None
 
 
 def _rule(c: Config) -> Any:
@@ -310,7 +326,7 @@ def _as_json(done: Run, c: Config) -> dict[str, Any]:
             **{key: getattr(done.paper_protocol, key) for key in ("tp", "fp", "fn", "tn")},
             **_plain(done.paper_protocol.to_frame()["value"].to_dict()),
         },
-        "calibrated": False,
+        "calibration": None if done.model.calibration is None else done.model.calibration.to_dict(),
         "bands": list(done.model.bands),
         "n_targets": len(done.targets),
         "n_new_targets": int((~done.targets["known"]).sum()),

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_output_file
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._version import __version__
-from geoprospect.engine import Engine, Settings, Tile, deterministic, ground_of, reads
+from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, reads
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.exports import check_store, write_cog, write_zarr
 from geoprospect.grid import Grid
@@ -292,7 +292,7 @@ def _plan(model: ProspectivityModel, source: Source, settings: Settings) -> Plan
             seen = ground_of(tile, model.crop, settings, shape)[0]
             most = max(most, (max(rows.stop, seen.stop) - seen.start) * (cols.stop - cols.start))
         held = max(held, most * len(model.bands) * 4)
-    bands = ("probability", "valid", "std") if len(model.networks) > 1 else ("probability", "valid")
+    bands = bands_of(model)
     windows = grid.shape[0] * grid.shape[1]
     return Plan(
         grid=grid, survey_shape=shape, settings=settings, strips=tuple(map(tuple, strips)), windows=windows,
@@ -384,7 +384,9 @@ def _on_devices(
         except BaseException as err:  # handed to the thread that waits
             ready.put(err)
 
-    workers = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
+    workers = [
+        threading.Thread(target=work, args=(device,), name=f"geoprospect-{device}", daemon=True) for device in devices
+    ]
     for worker in workers:
         worker.start()
     try:
@@ -447,6 +449,7 @@ def _fingerprint(model: ProspectivityModel, source: Source, settings: Settings) 
     described = {
         "bands": model.bands, "units": model.units, "offset": model.offset.tolist(), "scale": model.scale.tolist(),
         "crop": model.crop, "weights": weights.hexdigest(),
+        "calibration": None if model.calibration is None else model.calibration.to_dict(),
     }  # fmt: skip
     chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
     found = {
