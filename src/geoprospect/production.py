@@ -385,7 +385,8 @@ def _on_devices(
             ready.put(err)
 
     workers = [
-        threading.Thread(target=work, args=(device,), name=f"geoprospect-{device}", daemon=True) for device in devices
+        threading.Thread(target=work, args=(device,), name=f"geoprospect-{device}-{number}", daemon=True)
+        for number, device in enumerate(devices)
     ]
     for worker in workers:
         worker.start()
