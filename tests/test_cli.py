@@ -62,6 +62,11 @@ def test_the_single_steps_lead_from_a_table_to_targets(tables, tmp_path):
     assert gp.ProspectivityModel.load(tmp_path / "model").bands == ("Cu", "Zn")
     with rasterio.open(tmp_path / "map.tif") as source:
         assert source.crs.to_epsg() == 32649
+    more = ["predict", tmp_path / "model", survey, "--stride", 8, "--device", "cpu,cpu", "--out", tmp_path / "n.tif"]
+    assert "windows every 8 cells" in CliRunner().invoke(cli, [*map(str, more), "--plan"]).output
+    assert not (tmp_path / "n.tif").exists()
+    assert CliRunner().invoke(cli, list(map(str, more))).exit_code == 0
+    assert (tmp_path / "n.tif").read_bytes() == (tmp_path / "map.tif").read_bytes()
     assert "max_probability" in gpd.read_file(tmp_path / "t.gpkg", layer="targets").columns
 
 

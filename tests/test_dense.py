@@ -2,7 +2,10 @@
 
 import copy
 import dataclasses
+import logging
+import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
@@ -477,6 +480,43 @@ def test_a_check_passes_when_ranks_sides_and_auc_agree(changed: dict[str, float]
     check = gp.DenseCheck(**fields | changed)  # type: ignore[arg-type]
     assert check.passed is passed
     assert ("can stand for" in check.summary) is passed
+
+
+GOOD = gp.DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993)
+
+
+@pytest.mark.parametrize(
+    ("halo", "check", "mode", "why"),
+    [
+        (64, GOOD, "dense", "can stand for"),
+        (0, GOOD, "window", "trained without a halo"),
+        (64, None, "window", "carries no check"),
+        (64, dataclasses.replace(GOOD, rank_correlation=0.5), "window", "is another map than"),
+    ],
+)
+def test_auto_is_dense_only_where_the_model_has_shown_that_it_may_be(
+    halo: int, check: gp.DenseCheck | None, mode: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = dataclasses.replace(as_model(0), settings={"halo": halo}, dense_check=check)
+    with caplog.at_level(logging.INFO, logger="geoprospect"):
+        found = gp.predict(model, ground(), 32, "cpu", mode="auto")
+    assert found.attrs["mode"] == mode
+    assert f"mode='auto': '{mode}'" in caplog.text
+    assert why in caplog.text
+    with_halo = dataclasses.replace(model, settings={"halo": 64})
+    xr.testing.assert_identical(found, gp.predict(with_halo, ground(), 32, "cpu", mode=mode))
+
+
+def test_a_check_is_kept_with_the_model(tmp_path: Path) -> None:
+    model = dataclasses.replace(as_model(0), network=SMALL).dense_checked(GOOD)
+    read = gp.ProspectivityModel.load(model.save(tmp_path / "model"))
+    assert read.dense_check is not None
+    assert repr(read.dense_check) == repr(GOOD)  # NaN is not equal to itself
+    assert math.isnan(read.dense_check.auc_dense)
+    with pytest.raises(InputError, match="check: is a bool, needs a DenseCheck"):
+        model.dense_checked(True)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="needs exactly the keys"):
+        gp.DenseCheck.from_dict({"n": 3})
 
 
 def test_a_check_of_a_survey_without_data_says_so() -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import errors as errors
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
-    from geoprospect.agreement import DenseCheck as DenseCheck
     from geoprospect.agreement import check_dense as check_dense
     from geoprospect.calibration import Calibration as Calibration
     from geoprospect.calibration import calibrate as calibrate
@@ -35,6 +34,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.cutting import hold_back as hold_back
     from geoprospect.cutting import least_like_ore as least_like_ore
     from geoprospect.cutting import sample_windows as sample_windows
+    from geoprospect.dense import DenseCheck as DenseCheck
     from geoprospect.endowment import expected_deposits as expected_deposits
     from geoprospect.endowment import intensity as intensity
     from geoprospect.endowment import overdispersion as overdispersion
@@ -107,7 +107,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 
 # Where each public name lives.
 _HOMES = {
-    "agreement": ["DenseCheck", "check_dense"],
+    "agreement": ["check_dense"],
     "calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "catalog": ["write_layers"],
     "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
@@ -115,6 +115,7 @@ _HOMES = {
     "compositions": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
     "cutting": ["hold_back", "least_like_ore", "sample_windows"],
+    "dense": ["DenseCheck"],
     "endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
     "exports": ["write_cog", "write_geotiff", "write_zarr"],

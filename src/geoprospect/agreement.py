@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
@@ -12,74 +11,13 @@ from scipy.stats import spearmanr
 
 from geoprospect._checks import check_int, check_rng
 from geoprospect._kernels.devices import resolve_device
+from geoprospect.dense import DenseCheck
 from geoprospect.errors import InputError
 from geoprospect.grid import Grid
 from geoprospect.inference import predict_places, predicted, settings_for
 from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.sources import InMemory
-
-# From where on two modes are taken for one.
-_SAME_RANKS, _CHANGED_SIDES, _LOST_AUC = 0.95, 0.05, 0.02
-
-
-@dataclass(frozen=True)
-class DenseCheck:
-    """How far the two modes of `predict` are apart on a survey.
-
-    Parameters
-    ----------
-    n : int
-        Windows that were compared.
-    mean_difference, difference_99, largest_difference : float
-        Of the probability by window from the dense one: mean of the absolute value, its 99th percentile, its largest.
-    change_side : float
-        Share of the windows that are on the other side of 0.5.
-    rank_correlation : float
-        Spearman's, between the probabilities of both modes.
-    auc_window, auc_dense : float
-        Rank AUC of windows that hold a deposit against those that hold none; NaN without deposits. On ground that
-        was trained on they tell of the difference of the modes only.
-
-    Examples
-    --------
-    >>> from geoprospect import DenseCheck
-    >>> DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993, 0.91, 0.90).passed
-    True
-    """
-
-    n: int
-    mean_difference: float
-    difference_99: float
-    largest_difference: float
-    change_side: float
-    rank_correlation: float
-    auc_window: float = math.nan
-    auc_dense: float = math.nan
-
-    @property
-    def passed(self) -> bool:
-        """Whether both modes give the same map for practical purposes.
-
-        Ranks agree to 0.95, at most 5 % of the windows change side, and the AUC is not lower by more than 0.02.
-        """
-        worse = self.auc_window - self.auc_dense > _LOST_AUC  # False where there is none
-        return self.rank_correlation >= _SAME_RANKS and self.change_side <= _CHANGED_SIDES and not worse
-
-    @property
-    def summary(self) -> str:
-        """Say in one sentence whether the dense map can stand for the one by windows."""
-        verdict = "can stand for" if self.passed else "is another map than"
-        ore = (
-            ""
-            if math.isnan(self.auc_dense)
-            else f", AUC {self.auc_window:.3f} by window and {self.auc_dense:.3f} dense"
-        )
-        return (
-            f"The dense map {verdict} the one by windows: over {self.n} windows the probability differs by "
-            f"{self.mean_difference:.3f} on average and {self.difference_99:.3f} in the worst hundredth, "
-            f"{self.change_side:.1%} change side at 0.5, rank correlation {self.rank_correlation:.3f}{ore}."
-        )
 
 
 def check_dense(
@@ -111,6 +49,7 @@ def check_dense(
     Returns
     -------
     DenseCheck
+        A model carries one from ``model.dense_checked(check)`` on, for ``predict(mode="auto")``.
 
     Raises
     ------

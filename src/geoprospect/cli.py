@@ -296,17 +296,42 @@ def train(
 
 @cli.command()
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("survey", type=_file)
+@click.argument("survey", type=click.Path(exists=True, path_type=Path))
 @click.option("--stride", type=int, help="Cells between windows; default: an eighth of the window.")
-@_device
-@_out(".tif")
-def predict(model: Path, survey: Path, stride: int | None, device: str, out: Path) -> None:
-    """Map the probability of ore with a saved model (COG)."""
+@click.option(
+    "--mode",
+    type=click.Choice(["window", "dense", "auto"]),
+    default="window",
+    show_default=True,
+    help="Every window by itself, or the features of the ground once.",
+)
+@click.option("--min-valid", type=float, default=0.5, show_default=True, help="Least share of a window with data.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda, cuda:1, …; auto takes a GPU. Several, separated by commas, share the map out.",
+)
+@click.option("--plan", is_flag=True, help="Only say what the map will take.")
+@click.option("--anew", is_flag=True, help="Begin anew, instead of going on from where an earlier call stopped.")
+@_out(".tif or .zarr")
+def predict(
+    model: Path, survey: Path, stride: int | None, mode: str, min_valid: float, device: str, plan: bool, anew: bool,
+    out: Path,
+) -> None:  # fmt: skip
+    """Map the probability of ore with a saved model, of a GeoTIFF or Zarr store of any size."""
     import geoprospect as gp
 
-    trained = gp.ProspectivityModel.load(model)
-    result = gp.predict(trained, gp.read_survey(survey), stride, device, progress=sys.stderr.isatty())
-    click.echo(f"{gp.write_cog(result, out)}: {gp.Grid.of(result)}")
+    trained, devices = gp.ProspectivityModel.load(model), device.split(",")
+    if plan:
+        planned = gp.plan_inference(trained, survey, stride, devices[0], mode=mode, min_valid=min_valid)
+        click.echo(planned.summary)
+        return
+    path = gp.predict_to_cog(
+        trained, survey, out, stride, devices, mode=mode, min_valid=min_valid, resume=not anew,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    click.echo(f"{path}: {gp.Grid.of(gp.read_survey(path))}")
 
 
 @cli.command()

@@ -15,14 +15,16 @@ References
 from __future__ import annotations
 
 import copy
+import math
 import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, fx, nn
 
-from geoprospect._checks import check_int
+from geoprospect._checks import check_int, check_number
 from geoprospect.errors import InputError
 from geoprospect.networks import FEATURE_STRIDE, Crop, fold_norms, in_full, last_features, set_halo, traced
 
@@ -36,6 +38,88 @@ _POINTWISE_CALLS: set[Callable[..., Any]] = {
 _AGREES = 1e-3  # of the largest feature, in float32; a layer in the wrong place is off by far more
 _SMALL_CROP = 33  # cells, with which a network is tried
 _TRIED: set[tuple[str, int]] = set()  # layers of a network, stride
+
+
+# From where on two modes are taken for one.
+_SAME_RANKS, _CHANGED_SIDES, _LOST_AUC = 0.95, 0.05, 0.02
+
+
+@dataclass(frozen=True)
+class DenseCheck:
+    """How far the two modes of `predict` are apart on a survey; from `check_dense`.
+
+    Parameters
+    ----------
+    n : int
+        Windows that were compared.
+    mean_difference, difference_99, largest_difference : float
+        Of the probability by window from the dense one: mean of the absolute value, its 99th percentile, its largest.
+    change_side : float
+        Share of the windows that are on the other side of 0.5.
+    rank_correlation : float
+        Spearman's, between the probabilities of both modes.
+    auc_window, auc_dense : float
+        Rank AUC of windows that hold a deposit against those that hold none; NaN without deposits. On ground that
+        was trained on they tell of the difference of the modes only.
+
+    Examples
+    --------
+    >>> from geoprospect import DenseCheck
+    >>> DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993, 0.91, 0.90).passed
+    True
+    """
+
+    n: int
+    mean_difference: float
+    difference_99: float
+    largest_difference: float
+    change_side: float
+    rank_correlation: float
+    auc_window: float = math.nan
+    auc_dense: float = math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold; NaN becomes None."""
+        return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the check that `to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            When a key is missing or unknown, or a value is no number.
+        """
+        names = {one.name for one in fields(cls)}
+        if set(values) != names:
+            raise InputError(f"values: has {sorted(values)}, needs exactly the keys {sorted(names)}")
+        numbers = {name: math.nan if v is None else check_number(name, v) for name, v in values.items() if name != "n"}
+        return cls(n=check_int("n", values["n"]), **numbers)
+
+    @property
+    def passed(self) -> bool:
+        """Whether both modes give the same map for practical purposes.
+
+        Ranks agree to 0.95, at most 5 % of the windows change side, and the AUC is not lower by more than 0.02.
+        """
+        worse = self.auc_window - self.auc_dense > _LOST_AUC  # False where there is none
+        return self.rank_correlation >= _SAME_RANKS and self.change_side <= _CHANGED_SIDES and not worse
+
+    @property
+    def summary(self) -> str:
+        """Say in one sentence whether the dense map can stand for the one by windows."""
+        verdict = "can stand for" if self.passed else "is another map than"
+        ore = (
+            ""
+            if math.isnan(self.auc_dense)
+            else f", AUC {self.auc_window:.3f} by window and {self.auc_dense:.3f} dense"
+        )
+        return (
+            f"The dense map {verdict} the one by windows: over {self.n} windows the probability differs by "
+            f"{self.mean_difference:.3f} on average and {self.difference_99:.3f} in the worst hundredth, "
+            f"{self.change_side:.1%} change side at 0.5, rank correlation {self.rank_correlation:.3f}{ore}."
+        )
 
 
 class _Place(NamedTuple):

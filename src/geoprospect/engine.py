@@ -281,11 +281,14 @@ class Ground:
 
 
 def share_of_data(valid: Tensor, rows: Tensor, cols: Tensor, crop: int) -> Tensor:
-    """Return the share of cells with data in every window, (n, m), from a summed table."""
-    total = nn.functional.pad(valid.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
-    top, left, bottom, right = rows[:, None], cols[None, :], rows[:, None] + crop, cols[None, :] + crop
-    count = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
-    return (count.double() / crop**2).float()
+    """Return the share of cells with data in every window, (n, m), from sums along rows and then along columns."""
+    across = torch.empty(len(valid), len(cols), dtype=torch.int32, device=valid.device)
+    step = max(1, _SCALED_AT_ONCE[valid.device.type] // valid.shape[1])
+    for start in range(0, len(valid), step):  # so that never the sums of all cells are held
+        total = nn.functional.pad(valid[start : start + step].cumsum(1, dtype=torch.int32), (1, 0))
+        across[start : start + step] = total[:, cols + crop] - total[:, cols]
+    down = nn.functional.pad(across.cumsum(0, dtype=torch.int32), (0, 0, 1, 0))
+    return ((down[rows + crop] - down[rows]).double() / crop**2).float()
 
 
 # -- the networks on the device ----------------------------------------------------------------

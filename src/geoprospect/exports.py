@@ -443,7 +443,7 @@ def _write_tiff(
     # show in the bytes of the file.
     with (
         _own_errors(),
-        _small_cache(),
+        small_cache(),
         published(file, lambda written: _check_tiff(written, ledger)) as beside,
     ):
         staged = beside.with_name(f"{beside.name}.staged.tif")  # `published` removes what begins with its name
@@ -455,7 +455,7 @@ def _write_tiff(
 
 
 @contextlib.contextmanager
-def _small_cache() -> Iterator[None]:
+def small_cache() -> Iterator[None]:
     """Have GDAL keep few blocks, and afterwards as many as before: an `Env` alone does not always set that back."""
     before = get_gdal_config("GDAL_CACHEMAX")
     try:

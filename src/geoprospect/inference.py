@@ -41,7 +41,7 @@ def predict(
     stride: int | None = None,
     device: str = "auto",
     *,
-    mode: Mode = "window",
+    mode: str = "window",
     min_valid: float = 0.5,
     precision: str = "auto",
     progress: bool = False,
@@ -59,11 +59,13 @@ def predict(
         eighth of the model's window; with mode 'dense' the multiple of 4 next to it.
     device : str, default 'auto'
         'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
-    mode : {'window', 'dense'}, default 'window'
+    mode : {'window', 'dense', 'auto'}, default 'window'
         'window' cuts every window out and asks the network, as training and validation do. 'dense' computes the
         features of the ground once, and of every window the mean over its own: many times faster where the stride is a
         multiple of 8, and another answer, since a window is then seen with its surroundings (`check_dense` compares).
-        For models that were trained with a `halo`, and strides that are multiples of 4.
+        For models that were trained with a `halo`, and strides that are multiples of 4. 'auto' is 'dense' for models
+        with a halo whose own check passed (`ProspectivityModel.dense_checked`), and else 'window'; the attribute
+        ``mode`` of the map says which.
     min_valid : float, default 0.5
         Windows with a smaller share of cells with data are NaN and not computed.
     precision : {'auto', 'float32'}
@@ -104,7 +106,7 @@ def predict(
     """
     target, source = resolve_device(device), InMemory(survey)
     settings = settings_for(model, source, stride, mode, min_valid, target, precision)
-    warn_of_windows_alone(model, mode)
+    warn_of_windows_alone(model, settings.mode)
     maps = predicted(model, source, settings, target, progress)
     bands, whole = attributes(model, source.grid, settings)
     result = source.grid.strided(model.crop, settings.stride).dataset(maps, bands)
@@ -147,7 +149,7 @@ def settings_for(
     NameNotFoundError, InputError, DeviceError
         As `predict`.
     """
-    check_choice("mode", mode, get_args(Mode))
+    mode = chosen_mode(model, mode)
     check_choice("precision", precision, _PRECISIONS)
     check_match(model, source.units, source.grid.resolution)
     step = default_stride(model, mode) if stride is None else check_int("stride", stride)
@@ -181,6 +183,23 @@ def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tup
         "mode": settings.mode, "bands": ", ".join(model.bands), "training_seed": model.seed,
     }  # fmt: skip
     return bands, whole
+
+
+def chosen_mode(model: ProspectivityModel, mode: str) -> str:
+    """Return 'window' or 'dense'; 'auto' is 'dense' where the model has shown that it may be, and says which."""
+    if check_choice("mode", mode, (*get_args(Mode), "auto")) != "auto":
+        return mode
+    if not model.settings.get("halo"):
+        why = "the model was trained without a halo"
+    elif model.dense_check is None:
+        why = "the model carries no check (model.dense_checked(check_dense(model, survey)))"
+    elif not model.dense_check.passed:
+        why = model.dense_check.summary
+    else:
+        log.info("mode='auto': 'dense'. %s", model.dense_check.summary)
+        return "dense"
+    log.info("mode='auto': 'window', because %s", why)
+    return "window"
 
 
 def warn_of_windows_alone(model: ProspectivityModel, mode: str, stacklevel: int = 3) -> None:

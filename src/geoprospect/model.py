@@ -23,6 +23,7 @@ from torch import nn
 from geoprospect._checks import check_int
 from geoprospect._version import __version__
 from geoprospect.calibration import Calibration
+from geoprospect.dense import DenseCheck
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import Grid
 from geoprospect.networks import build_network
@@ -64,6 +65,8 @@ class ProspectivityModel:
         Normalisation in the networks, as in `build_network`.
     calibration : Calibration, optional
         What makes its probabilities hold among balanced windows; maps then have a band ``calibrated``.
+    dense_check : DenseCheck, optional
+        What `check_dense` found, for ``predict(mode="auto")``.
 
     Examples
     --------
@@ -90,6 +93,7 @@ class ProspectivityModel:
     settings: dict[str, Any]
     norm: str = "batch"
     calibration: Calibration | None = None
+    dense_check: DenseCheck | None = None
 
     def __repr__(self) -> str:
         """Architecture, bands and window."""
@@ -122,6 +126,28 @@ class ProspectivityModel:
                 f"calibration: is a {type(calibration).__name__}, needs a Calibration, as scores.calibrate() returns it"
             )
         return replace(self, calibration=calibration)
+
+    def dense_checked(self, check: DenseCheck) -> Self:
+        """Return the model with what `check_dense` found, which it keeps and ``predict(mode="auto")`` goes by.
+
+        Parameters
+        ----------
+        check : DenseCheck
+            Of this model, on a survey that is like those to come.
+
+        Returns
+        -------
+        ProspectivityModel
+            With the same networks.
+
+        Raises
+        ------
+        InputError
+            When it is no `DenseCheck`.
+        """
+        if not isinstance(check, DenseCheck):
+            raise InputError(f"check: is a {type(check).__name__}, needs a DenseCheck, as check_dense returns it")
+        return replace(self, dense_check=check)
 
     def stack(self, survey: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Take the model's bands out of a survey, scaled as in training.
@@ -180,6 +206,7 @@ class ProspectivityModel:
             "offset": self.offset.tolist(), "scale": self.scale.tolist(),
             "size": self.size, "crop": self.crop, "cell_size": list(self.cell_size), "seed": self.seed,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "dense_check": None if self.dense_check is None else self.dense_check.to_dict(),
             "settings": self.settings, "history": self.history.to_dict(orient="list"),
             "versions": {"geoprospect": __version__, "torch": str(torch.__version__),
                          "python": platform.python_version()},
@@ -241,6 +268,7 @@ class ProspectivityModel:
                 seed=check_int("seed", meta["seed"], 0), history=pd.DataFrame(meta["history"]),
                 settings=dict(meta["settings"]), norm=norm,
                 calibration=Calibration.from_dict(meta["calibration"]) if meta.get("calibration") else None,
+                dense_check=DenseCheck.from_dict(meta["dense_check"]) if meta.get("dense_check") else None,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
             raise CorruptFileError(f"{path / _META}: does not describe a model ({err})") from err

@@ -29,7 +29,7 @@ from geoprospect._kernels.devices import resolve_device
 from geoprospect._version import __version__
 from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, reads
 from geoprospect.errors import GeoprospectError, InputError, OutputError
-from geoprospect.exports import check_store, write_cog, write_zarr
+from geoprospect.exports import check_store, small_cache, write_cog, write_zarr
 from geoprospect.grid import Grid
 from geoprospect.inference import attributes, settings_for, strips_of, warn_of_windows_alone
 from geoprospect.model import ProspectivityModel
@@ -247,10 +247,11 @@ def predict_to_cog(
     file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
     source, targets = open_source(survey), _devices(device)
     settings = settings_for(model, source, stride, mode, min_valid, targets[0], precision)
-    warn_of_windows_alone(model, mode)
+    warn_of_windows_alone(model, settings.mode)
     plan = _plan(model, source, settings)
     folder = file.with_name(f"{file.name}.partial")
-    with _Partial.opened(folder, plan, _fingerprint(model, source, settings), resume) as partial:
+    # GDAL would keep blocks that are read once, in a twentieth of the machine's memory.
+    with small_cache(), _Partial.opened(folder, plan, _fingerprint(model, source, settings), resume) as partial:
         todo = list(_runs(plan.strips, partial.done))
         bar = tqdm(total=plan.windows, desc="predicting", unit="window", disable=not progress)
         with bar, deterministic(partial.settings):

@@ -152,6 +152,9 @@ class _Tiffs:
             indexes = [self._places[bands[at]][1] for at in here]
             try:
                 opened = self._opened(file)
+                if len(here) == len(bands) and not self._masked:
+                    opened.read(indexes, window=window, out=values)
+                    return values
                 found = opened.read(indexes, window=window, masked=self._masked)
             except rasterio.RasterioIOError as err:
                 raise CorruptFileError(f"{file}: cannot be read ({err}); the file is damaged") from err
