@@ -148,6 +148,39 @@ def test_integers_with_scale_offset_and_nodata_are_read_as_read_survey_reads_the
          gp.predict(as_model(), survey, 3, "cpu"))  # fmt: skip
 
 
+@pytest.mark.usefixtures("small_tiles")
+def test_a_file_whose_rows_run_from_south_to_north_is_turned_over(tmp_path: Path) -> None:
+    survey = make_survey()
+    upright = gp.write_geotiff(survey, tmp_path / "upright.tif")
+    t = GRID.transform
+    turned = {"transform": Affine(t.a, 0, t.c, 0, -t.e, t.f + 61 * t.e)}
+    with (
+        rasterio.open(upright) as source,
+        rasterio.open(tmp_path / "flipped.tif", "w", **source.profile | turned) as target,
+    ):
+        target.write(source.read()[:, ::-1])
+        target.descriptions, target.units = source.descriptions, source.units
+    xr.testing.assert_identical(gp.read_survey(tmp_path / "flipped.tif"), gp.read_survey(upright))
+    maps = [gp.predict_to_cog(as_model(), tmp_path / f"{n}.tif", tmp_path / f"map-{n}.tif", 3, "cpu").read_bytes()
+            for n in ("upright", "flipped")]  # fmt: skip
+    assert maps[0] == maps[1]
+
+
+def test_nodata_that_a_band_cannot_hold_as_it_is_written_is_found_all_the_same(tmp_path: Path) -> None:
+    survey = make_survey(holes=0)
+    path = gp.write_geotiff(survey, tmp_path / "survey.tif")
+    with rasterio.open(path) as source:
+        profile, values = source.profile | {"nodata": -3.4e38}, source.read()
+        names, units = source.descriptions, source.units
+    values[:, 10:30, 10:50] = np.float32(-3.4e38)
+    with rasterio.open(tmp_path / "odd.tif", "w", **profile) as target:
+        target.write(values)
+        target.descriptions, target.units = names, units
+    found = gp.read_survey(gp.predict_to_cog(as_model(), tmp_path / "odd.tif", tmp_path / "m.tif", 3, "cpu"))
+    same(found, gp.predict(as_model(), gp.read_survey(tmp_path / "odd.tif"), 3, "cpu"))
+    assert found.probability.isnull().any()
+
+
 def test_dense_maps_go_to_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = as_model(build_network("shufflenet_v2_x1_0", 2, seed=1).eval(), crop=32, size=32)
     survey = make_survey(grid=gp.Grid(GRID.crs, GRID.transform, (150, 190)))

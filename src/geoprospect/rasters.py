@@ -16,6 +16,7 @@ import rasterio.warp
 import rioxarray  # noqa: F401  (whoever reads or writes rasters finds .rio on every Dataset)
 import shapely
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
@@ -105,7 +106,8 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
     Parameters
     ----------
     path : path-like
-        A north-up GeoTIFF, such as `write_cog` writes, or a Zarr store, such as `write_zarr` writes.
+        A GeoTIFF, such as `write_cog` writes, or a Zarr store, such as `write_zarr` writes. One whose rows run from
+        south to north is turned over.
 
     Returns
     -------
@@ -138,13 +140,14 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
         return _read_store(Path(path))
     file = check_input_file("path", path)
     with open_geotiff(file, "path") as source:
-        grid = Grid(source.crs.to_wkt() if source.crs else None, source.transform, source.shape)
+        grid, flipped = north_up(source)
         names = named_bands(source, "path", file)
         try:
             values = [
                 _unpacked(source, i, source.read(i, out_dtype="float32", masked=True).filled(np.nan))
                 for i in source.indexes
             ]
+            values = [plane[::-1] if flipped else plane for plane in values]
         except rasterio.RasterioIOError as err:
             raise CorruptFileError(f"{file}: cannot be read ({err}); the file is damaged") from err
         attrs = {
@@ -175,6 +178,15 @@ def open_geotiff(file: Path, argument: str) -> rasterio.DatasetReader:
         return rasterio.open(file, driver="GTiff")
     except rasterio.RasterioIOError as err:
         raise InputError(f"{argument}={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
+
+
+def north_up(source: rasterio.DatasetReader) -> tuple[Grid, bool]:
+    """Return the grid of an open file, and whether its rows run from south to north and are to be turned over."""
+    t, (ny, nx) = source.transform, source.shape
+    flipped = t.e > 0 and t.b == t.d == 0
+    if flipped:
+        t = Affine(t.a, 0, t.c, 0, -t.e, t.f + ny * t.e)
+    return Grid(source.crs.to_wkt() if source.crs else None, t, (ny, nx)), flipped
 
 
 def named_bands(source: rasterio.DatasetReader, argument: str, file: Path) -> list[str]:

@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from geoprospect._checks import check_input_file
 from geoprospect.errors import CorruptFileError, InputError
 from geoprospect.grid import Grid
-from geoprospect.rasters import named_bands, named_files, open_geotiff
+from geoprospect.rasters import named_bands, named_files, north_up, open_geotiff
 from geoprospect.sources import InMemory, Packing, Source, largest
 
 SurveyLike = (
@@ -103,11 +103,13 @@ class _Tiffs:
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self.units = {}
         self._masked = False
+        self._flipped: set[Path] = set()  # their rows run from south to north
         grids: dict[Path, Grid] = {}
         blocks = []
         for key, file in self._files.items():
             with open_geotiff(file, "survey") as opened:
-                grids[file] = Grid(opened.crs.to_wkt() if opened.crs else None, opened.transform, opened.shape)
+                grids[file], flipped = north_up(opened)
+                self._flipped |= {file} if flipped else set()
                 names = [key] if by_key and opened.count == 1 else named_bands(opened, "survey", file)
                 blocks += opened.block_shapes
                 for index, name in enumerate(names, start=1):
@@ -118,10 +120,10 @@ class _Tiffs:
                     self._places[name] = (file, index)
                     self.units[name] = opened.units[index - 1] or ""
                     self._dtypes[name] = np.dtype(opened.dtypes[index - 1])
-                    nodata = opened.nodatavals[index - 1]
                     self._packing[name] = Packing(
-                        None if nodata is None else float(nodata), opened.scales[index - 1], opened.offsets[index - 1]
-                    )
+                        _in_dtype(opened.nodatavals[index - 1], self._dtypes[name]), opened.scales[index - 1],
+                        opened.offsets[index - 1],
+                    )  # fmt: skip
                     flags = opened.mask_flag_enums[index - 1]
                     self._masked |= MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
         first, self.grid = next(iter(grids.items()))
@@ -144,27 +146,36 @@ class _Tiffs:
 
     def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
         """Return the kept values (C, h, w) of a rectangle."""
-        window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
         dtype = np.dtype(np.float32) if self._masked else np.result_type(*(self._dtypes[name] for name in bands))
         values = np.empty((len(bands), rows.stop - rows.start, cols.stop - cols.start), dtype=dtype)
         for file in dict.fromkeys(self._places[name][0] for name in bands):
             here = [at for at, name in enumerate(bands) if self._places[name][0] == file]
             indexes = [self._places[bands[at]][1] for at in here]
+            # A view where all bands come from one file: no second copy.
+            found = values if len(here) == len(bands) else values[here]
             try:
-                opened = self._opened(file)
-                if len(here) == len(bands) and not self._masked:
-                    opened.read(indexes, window=window, out=values)
-                    return values
-                found = opened.read(indexes, window=window, masked=self._masked)
+                self._read_file(file, indexes, rows, cols, found)
             except rasterio.RasterioIOError as err:
                 raise CorruptFileError(f"{file}: cannot be read ({err}); the file is damaged") from err
-            if self._masked:
-                found = found.astype(np.float32).filled(np.nan)
-                for plane, index in zip(found, indexes, strict=True):
-                    plane *= np.float32(opened.scales[index - 1])
-                    plane += np.float32(opened.offsets[index - 1])
-            values[here] = found
+            if found is not values:
+                values[here] = found
         return values
+
+    def _read_file(self, file: Path, indexes: list[int], rows: slice, cols: slice, out: NDArray[Any]) -> None:
+        opened = self._opened(file)
+        top = self.grid.shape[0] - rows.stop if file in self._flipped else rows.start
+        window = Window(cols.start, top, out.shape[2], out.shape[1])
+        if self._masked:
+            scales, offsets = (
+                np.array([kept[index - 1] for index in indexes], dtype=np.float32)[:, None, None]
+                for kept in (opened.scales, opened.offsets)
+            )
+            read = opened.read(indexes, window=window, masked=True)
+            out[...] = read.astype(np.float32).filled(np.nan) * scales + offsets
+        else:
+            opened.read(indexes, window=window, out=out)
+        if file in self._flipped:
+            out[...] = out[:, ::-1].copy()
 
     def _opened(self, file: Path) -> rasterio.DatasetReader:
         """Return the file, opened by this thread: GDAL's handles are not for several at once."""
@@ -189,6 +200,13 @@ class _Tiffs:
             "bands": {name: [file.name, index] for name, (file, index) in self._places.items()},
             "files": {file.name: _stamp(file) for file in self._files.values()},
         }
+
+
+def _in_dtype(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
+    """Return the value as the band can hold it: -3.4e38 is another number in float32."""
+    if nodata is None:
+        return None
+    return float(dtype.type(nodata)) if dtype.kind == "f" else float(nodata)
 
 
 def _stamp(file: Path) -> list[int]:
