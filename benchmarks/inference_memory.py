@@ -2,7 +2,7 @@
 
 Each map is made by a process of its own from a COG (or a Zarr store), with a small network and windows far apart, so
 that reading is what takes the time. "cells read" counts whole rows of blocks, as the plan does; "peak" is the most
-memory that the process held, and "beyond imports" that without what it holds before it begins.
+memory that the process held, Python, torch and all.
 
     python benchmarks/inference_memory.py [--cells 3072 20000] [--bands 4] [--stride 128]
 """
@@ -55,14 +55,13 @@ def make(path, bands, stride):
         units=("ppm",) * bands, offset=np.zeros(bands), scale=np.ones(bands), size=SIZE, crop=CROP,
         cell_size=(10.0, 10.0), seed=0, history=pd.DataFrame(), settings={},
     )  # fmt: skip
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     gp.predict_to_cog(model, path, Path(path).with_suffix(".map.tif"), stride, "cpu")
     took = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     plan = gp.plan_inference(model, path, stride, "cpu")
-    read, memory = plan.bytes_read / plan.bytes_survey, (peak / 2**20, (peak - before) / 2**20)
-    print(f"{plan.windows:,} | {took:.0f} | {read:.2f} | {memory[0]:.2f} | {memory[1]:.2f}")
+    read = plan.bytes_read / plan.bytes_survey
+    print(f"{plan.windows:,} | {took:.0f} | {read:.2f} | {peak / 2**20:.2f}")
 
 
 def main():
@@ -78,9 +77,7 @@ def main():
         return
     print(f"geoprospect {gp.__version__}, torch {torch.__version__}; {asked.bands} bands, {asked.compress},")
     print(f"shufflenet, windows of {CROP} every {asked.stride} cells\n")
-    print(
-        "| cells | windows | wall, s | cells read / cells | peak, GB | beyond imports, GB |\n|---|---|---|---|---|---|"
-    )
+    print("| cells | windows | wall, s | cells read / cells | peak, GB |\n|---|---|---|---|---|")
     for cells in asked.cells:
         with tempfile.TemporaryDirectory() as folder:
             path = survey(folder, cells, asked.bands, asked.compress)

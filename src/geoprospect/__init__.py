@@ -96,6 +96,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.success import rates as rates
     from geoprospect.targets import delineate as delineate
     from geoprospect.training import train as train
+    from geoprospect.transfers import Transfer as Transfer
+    from geoprospect.transfers import transfer as transfer
     from geoprospect.transforms import inverse_transform as inverse_transform
     from geoprospect.transforms import robust_pca as robust_pca
     from geoprospect.transforms import transform as transform
@@ -154,6 +156,7 @@ _HOMES = {
     "targets": ["delineate"],
     "training": ["train"],
     "transforms": ["inverse_transform", "robust_pca", "transform"],
+    "transfers": ["Transfer", "transfer"],
     "trials": ["NullControl", "compare_networks", "null_control"],
     "validation": ["cross_validate"],
     "windows": ["Windows"],
