@@ -422,7 +422,7 @@ for name in ("rasterio", "pyogrio", "rioxarray", "matplotlib"):
     sys.modules[name] = None  # importing it raises
 import geoprospect as gp
 area = gp.synthetic.make_survey(shape=(48, 48), n_samples=400, rng=0)
-survey = gp.interpolate(area.samples["Cu"], area.grid)
+survey = gp.interpolate(area.samples["Cu"], area.grid, "nearest")  # compiles nothing
 windows = gp.sample_windows(survey, area.deposits, 8, 8, 40, 40, rng=0)
 import torch
 assert torch.get_num_threads() == 1

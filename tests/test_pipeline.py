@@ -1,5 +1,6 @@
 """The whole way, on the synthetic survey and on files."""
 
+import functools
 import json
 import types
 
@@ -112,6 +113,18 @@ def test_the_layers_hold_targets_cells_and_deposits(done):
     assert len(gpd.read_file(path, layer="deposits")) == 40
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out what `done` shows already and these tests do not ask for."""
+    monkeypatch.setattr(pipeline, "_draw", lambda *_: None)
+
+
+@pytest.fixture
+def no_baselines(monkeypatch):
+    monkeypatch.setattr(pipeline, "cross_validate", functools.partial(pipeline.cross_validate, baselines={}))
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_same_files_same_seed_same_bytes(done, tables, tmp_path):
     config = gp.Config(
         samples={"path": str(tables / "samples.csv"), "crs": "EPSG:4326", "elements": ("Cu", "Au", "Ag", "Pb")},
@@ -123,6 +136,7 @@ def test_same_files_same_seed_same_bytes(done, tables, tmp_path):
         assert (again.folder / name).read_bytes() == (done.folder / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("no_figures", "no_baselines")
 def test_no_screening_keeps_every_band_and_other_evidence_joins(tables, tmp_path):
     grid = gp.Grid.covering(gp.read_samples(tables / "samples.csv", crs=4326), shape=(96, 96))
     rng = np.random.default_rng(0)
@@ -151,6 +165,7 @@ def test_a_fault_in_the_input_leaves_no_results(tables, tmp_path):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.filterwarnings("ignore:deposits. only 1 places")
 def test_deposits_too_close_to_validate_still_give_a_map_that_says_so(tables, tmp_path, caplog):
     deposits = gpd.read_file(tables / "deposits.geojson").iloc[[0]]
@@ -170,6 +185,7 @@ def test_deposits_too_close_to_validate_still_give_a_map_that_says_so(tables, tm
     assert done.result.probability.notnull().all()
 
 
+@pytest.mark.usefixtures("no_figures", "no_baselines")
 def test_an_element_without_data_is_left_out_and_said(tables, tmp_path, caplog):
     frame = pd.read_csv(tables / "samples.csv")
     frame["Te_ppm"], frame["Se_ppm"] = "", 0.5
