@@ -118,6 +118,7 @@ def test_window_by_window_it_is_a_plain_loop_in_float64(
     networks = [lively(build_network(name, 2, seed=seed, norm=norm), seed).double() for seed in (1, 2)]
     model, data = as_model(*networks, crop=32), survey(*shape, holes=0.25)
     monkeypatch.setitem(engine._HELD_BYTES, "cpu", 40 * 45 * 16)
+    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
     monkeypatch.setattr(engine, "_WIDEST", 64)
     found, expected = whole(model, data, how(stride)), by_loop(model, data, stride)
     assert np.isfinite(expected).mean() > 0
@@ -194,6 +195,7 @@ def test_tiles_cover_the_map_once_and_have_the_rows_that_they_need(
 ) -> None:
     shape, chosen = ((ny - crop) // stride + 1, (nx - crop) // stride + 1), how(stride)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_LEAST_ROWS", 1)
         patch.setitem(engine._HELD_BYTES, "cpu", held)
         patch.setattr(engine, "_READ_BYTES", held // 2)
         patch.setattr(engine, "_WIDEST", widest)
@@ -234,6 +236,26 @@ def test_a_survey_of_any_size_is_read_nearly_once_and_needs_the_same_memory() ->
             assert max(held) <= engine._HELD_BYTES["cpu"]
 
 
+@pytest.mark.parametrize("mode", ["window", "dense"])
+@pytest.mark.parametrize(
+    ("bands", "block"),
+    [(5, (4096, 4096)), (20, (512, 512)), (40, (512, 512)), (10, (30_000, 10_000)), (8, (1, 40_000))],
+)
+def test_many_bands_and_large_blocks_make_strips_narrow_and_not_tiles_tiny(
+    bands: int, block: tuple[int, int], mode: Any
+) -> None:
+    crop, stride, shape = 64, 8, (30_000, 10_000)
+    chosen = how(stride, mode, 256 if mode == "dense" else 0)
+    block = engine.readable(block, shape, 4 * bands, chosen)
+    strips = tiles(((shape[0] - crop) // stride + 1, (shape[1] - crop) // stride + 1), crop, chosen, 4 * bands, block)
+    for strip in strips:
+        assert len(strip) <= 30_000 / engine._LEAST_ROWS + 1
+        for tile, rows, cols in reads(strip, crop, chosen, shape, block):
+            top = ground_of(tile, crop, chosen, shape)[0].start
+            held = (rows.stop - top) * (cols.stop - cols.start) * 4 * bands
+            assert held <= 1.2 * engine._held_bytes(chosen)
+
+
 def test_a_tile_without_data_is_not_brought_to_the_device_and_no_network_sees_what_is_no_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -244,12 +266,14 @@ def test_a_tile_without_data_is_not_brought_to_the_device_and_no_network_sees_wh
     add = engine.Ground.add
     monkeypatch.setattr(engine.Ground, "add", lambda self, rows: (taken.append(rows.shape[1]), add(self, rows))[1])
     monkeypatch.setitem(engine._HELD_BYTES, "cpu", 1)
+    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
     network = lively(build_network("shufflenet_v2_x1_0", 2))
     seen: list[torch.Tensor] = []
     network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     found = whole(as_model(network, crop=8), data, how(4))
     assert np.isfinite(found["probability"]).sum() == (found["valid"] >= 0.5).sum() > 0
-    assert sum(taken) == 20  # 8 and then 4 by 4
+    n_strips = len(tiles((15, 9), 8, how(4), 16))
+    assert sum(taken) == 20 * n_strips  # in each of them 8 and then 4 by 4
     assert (found["valid"][5:] == 0).all()
 
 

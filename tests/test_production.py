@@ -66,6 +66,7 @@ def make_survey(holes: float = 0.15, grid: gp.Grid = GRID) -> xr.Dataset:
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A few rows of windows a tile, and several strips."""
     monkeypatch.setitem(engine._HELD_BYTES, "cpu", 40 * 8 * 20)
+    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
     monkeypatch.setattr(engine, "_WIDEST", 40)
     return
 
@@ -187,6 +188,7 @@ def test_dense_maps_go_to_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     expected = gp.predict(model, survey, 8, "cpu", mode="dense")
     monkeypatch.setattr(engine, "side_of_part", lambda crop, settings: 5)
     monkeypatch.setitem(engine._HELD_BYTES, "cpu", 1)
+    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
     source = gp.write_cog(survey, tmp_path / "survey.tif")
     found = gp.read_survey(gp.predict_to_cog(model, source, tmp_path / "m.tif", 8, "cpu", mode="dense"))
     np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
@@ -194,12 +196,13 @@ def test_dense_maps_go_to_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("small_tiles")
 def test_every_block_is_read_once_but_where_strips_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = np.zeros(GRID.shape, dtype=int)
+    times, lines = np.zeros(GRID.shape, dtype=int), []
     read = stores._Tiffs.read
 
     def counting(self: Any, bands: tuple[str, ...], rows: slice, cols: slice) -> Any:
         assert bands == BANDS  # Zn is none of the model's
         times[rows, cols] += 1
+        lines.append(rows.stop - rows.start)
         return read(self, bands, rows, cols)
 
     monkeypatch.setattr(stores._Tiffs, "read", counting)
@@ -211,8 +214,9 @@ def test_every_block_is_read_once_but_where_strips_meet(tmp_path: Path, monkeypa
     twice = {col for edge in edges for col in range(edge, edge + 8)}
     assert set(np.flatnonzero((times > 1).any(axis=0))) <= twice
     assert times.max() == 2
-    assert (times[:, : 3 * (plan.grid.shape[1] - 1) + 8] >= 1).all()
-    assert times.sum() * 2 * 4 == plan.bytes_read
+    seen = tuple(slice(3 * (n - 1) + 8) for n in plan.grid.shape)
+    assert (times[seen] >= 1).all()
+    assert sum(lines) * GRID.shape[1] * 2 * 4 == plan.bytes_read  # a block is as wide as this survey
 
 
 def test_values_that_are_not_there_reach_no_network_and_ground_without_any_is_not_computed(tmp_path: Path) -> None:
@@ -269,7 +273,9 @@ def test_after_a_stop_the_same_call_makes_what_is_missing_and_the_same_bytes(
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("what", ["a line that was cut off", "a line of nonsense", "values that were lost"])
+@pytest.mark.parametrize(
+    "what", ["a line that was cut off", "a line of nonsense", "values that were lost", "a band that is gone"]
+)
 def test_what_is_not_there_as_it_was_entered_is_made_again(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +289,9 @@ def test_what_is_not_there_as_it_was_entered_is_made_again(
     if what == "a line that was cut off":
         journal.write_text(journal.read_text()[:-20])
     elif what == "a line of nonsense":
-        journal.write_text(journal.read_text() + '{"tile": [0]}\n[]\n\x00\x00')
+        journal.write_bytes(journal.read_bytes() + b'{"tile": [0]}\n[]\n\x00\xff')
+    elif what == "a band that is gone":
+        (folder / "valid.f32").unlink()
     else:
         values = np.memmap(folder / "valid.f32", np.float32, "r+", shape=gp.Grid.of(survey).strided(8, 3).shape)
         values[1, 1] = 7
@@ -309,10 +317,10 @@ def test_a_map_that_was_begun_with_something_else_is_not_taken_up(
         gp.predict_to_cog(as_model(tiny(1), tiny(3)), source, path, 3, "cpu")
     with pytest.raises(InputError, match=r"another model \(offset\)"):
         gp.predict_to_cog(as_model(offset=np.array([8.0, 7.1])), source, path, 3, "cpu")
-    with pytest.raises(InputError, match=r"another survey \(bands, files, grid, kind\)"):
+    with pytest.raises(InputError, match=r"another survey \(bands, grid, kind, units\)"):
         gp.predict_to_cog(model, make_survey(), path, 3, "cpu")
     os.utime(source, ns=(1, 1))
-    with pytest.raises(InputError, match=r"another survey \(files\)"):
+    with pytest.raises(InputError, match=r"another survey \(bands\)"):
         gp.predict_to_cog(model, source, path, 3, "cpu")
     anew = gp.predict_to_cog(model, source, path, 4, "cpu", resume=False)
     assert anew.read_bytes() == gp.predict_to_cog(model, source, tmp_path / "n.tif", 4, "cpu").read_bytes()
@@ -320,11 +328,54 @@ def test_a_map_that_was_begun_with_something_else_is_not_taken_up(
 
 def test_a_changed_survey_in_memory_is_another_one() -> None:
     survey = make_survey()
-    before = stores.open_source(survey).identity()
-    assert stores.open_source(survey.copy(deep=True)).identity() == before
+    before = stores.open_source(survey).identity(BANDS)
+    assert stores.open_source(survey.copy(deep=True)).identity(BANDS) == before
     changed = survey.copy(deep=True)
     changed["Cu"][3, 3] = 123
-    assert stores.open_source(changed).identity() != before
+    assert stores.open_source(changed).identity(BANDS) != before
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    survey, files = make_survey(), {}
+    for name in BANDS:
+        (tmp_path / name).mkdir()
+        files[name] = gp.write_geotiff(survey[[name]], tmp_path / name / "x.tif")
+    before = stores.open_source(files).identity(BANDS)
+    assert stores.open_source(files).identity(BANDS) == before
+    os.utime(files["Cu"], ns=(1, 1))
+    changed = stores.open_source(files).identity(BANDS)
+    assert changed["bands"]["Cu"] != before["bands"]["Cu"]
+    assert changed["bands"]["Au"] == before["bands"]["Au"]
+    (tmp_path / "Au" / "x.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")  # as QGIS leaves one
+    assert stores.open_source(files).identity(BANDS)["bands"]["Au"] != before["bands"]["Au"]
+
+
+def test_a_survey_that_xarray_has_not_read_is_not_read_to_tell_it_apart(tmp_path: Path) -> None:
+    gp.write_zarr(make_survey(), tmp_path / "s.zarr")
+    lazily = xr.open_zarr(tmp_path / "s.zarr", decode_coords="all", chunks=None)
+    before = stores.open_source(lazily).identity(BANDS)
+    assert not any(lazily[name].variable._in_memory for name in BANDS)
+    assert stores.open_source(lazily).identity(BANDS) == before
+
+
+def test_a_fault_of_the_survey_is_not_blamed_on_the_disk_of_the_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise FileNotFoundError(2, "No such file", "gone.nc")
+
+    monkeypatch.setattr(stores.InMemory, "read", fails)
+    with pytest.raises(FileNotFoundError, match=r"gone\.nc"):
+        gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "m.tif.partial"
+    (folder / "thesis").mkdir(parents=True)
+    for resume in (True, False):
+        with pytest.raises(InputError, match=r"m\.tif\.partial holds thesis, which is of no map"):
+            gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu", resume=resume)
+    assert (folder / "thesis").is_dir()
 
 
 def test_a_plan_that_was_not_finished_is_none(tmp_path: Path) -> None:
@@ -378,7 +429,7 @@ gp.predict_to_cog(as_model(), {source!r}, {path!r}, 2, "cpu")
 
 def small() -> None:
     """Make tiles small in a process of its own, and each of them slow."""
-    engine._HELD_BYTES["cpu"], engine._WIDEST = 40 * 8 * 20, 40  # type: ignore[misc]
+    engine._HELD_BYTES["cpu"], engine._WIDEST, engine._LEAST_ROWS = 40 * 8 * 20, 40, 1
     keep = production._Partial.keep
 
     def slowly(self: Any, *args: Any) -> None:
@@ -460,6 +511,14 @@ def test_a_fault_on_one_of_several_devices_is_raised_and_what_is_made_is_kept(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("geoprospect")]
     assert '"tile"' in (tmp_path / "m.tif.partial" / "journal.jsonl").read_text()
     assert gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, ["cpu", "cpu"]).read_bytes() == whole
+
+
+def test_real_networks_run_on_several_devices_and_leave_torch_as_it_was(tmp_path: Path) -> None:
+    model = as_model(build_network("shufflenet_v2_x1_0", 2, seed=1).eval(), crop=16, size=16)
+    call, alone = nn.Module.__call__, gp.predict(model, make_survey(), 9, "cpu")
+    path = gp.predict_to_cog(model, make_survey(), tmp_path / "m.tif", 9, ["cpu", "cpu", "cpu"])
+    same(gp.read_survey(path), alone)
+    assert nn.Module.__call__ is call
 
 
 def test_devices_of_two_kinds_are_refused(tmp_path: Path) -> None:

@@ -331,7 +331,9 @@ def predict(
         trained, survey, out, stride, devices, mode=mode, min_valid=min_valid, resume=not anew,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
-    click.echo(f"{path}: {gp.Grid.of(gp.read_survey(path))}")
+    from geoprospect.stores import open_source
+
+    click.echo(f"{path}: {open_source(path).grid}")
 
 
 @cli.command()

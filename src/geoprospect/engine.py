@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,9 +34,11 @@ log = logging.getLogger("geoprospect")
 
 Mode = Literal["window", "dense"]
 # Bytes of scaled ground on a device, of one strip.
-_HELD_BYTES = {"cpu": 256 * 2**20, "cuda": 512 * 2**20}
+_HELD_BYTES = {"cpu": 384 * 2**20, "cuda": 512 * 2**20}
 # And of what is read at once, which the next piece waits beside: the first is waited for, the others are not.
 _READ_BYTES = 64 * 2**20
+# Rows of new ground in a tile, at least; a tile costs two passes over the disk.
+_LEAST_ROWS = 128
 # Columns of a strip, at most: strips share a window's width, which is read for both.
 _WIDEST = 10_240
 # Cells along a side of what a trunk is given at once, context included: about 2 GB of resnet50's features on a CPU.
@@ -47,6 +50,7 @@ _BATCH = {"cpu": 64, "cuda": 1024}
 _SCALED_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
 # Where launches take longer than what they launch: small windows, and so many batches of them.
 _RECORDED_CROP, _WORTH_RECORDING = 96, 4
+_RECORDING = threading.Lock()
 
 
 class Tile(NamedTuple):
@@ -154,7 +158,8 @@ def tiles(
     bytes_per_cell : int
         Of scaled ground.
     block : tuple of int
-        Rows and columns of the blocks in which the survey is kept: strips begin with one where they can.
+        Rows and columns of the blocks in which the survey is kept: strips begin with one where they can, and whole ones
+        are read (`readable`).
 
     Returns
     -------
@@ -162,24 +167,38 @@ def tiles(
         Each strip from north to south.
     """
     step, seen = settings.stride, crop + 2 * settings.halo
-    n_strips = math.ceil(((shape[1] - 1) * step + seen) / max(_WIDEST, 2 * seen))
+    once = side_of_part(crop, settings) * step if settings.mode == "dense" else max(step, _LEAST_ROWS)
+    held = _held_bytes(settings) // bytes_per_cell
+    # As wide as memory allows with the rows that windows see, those of a tile, and a block's.
+    widest = max(2 * seen, min(_WIDEST, held // (seen + once + block[0])))
+    n_strips = math.ceil(((shape[1] - 1) * step + seen) / widest)
     cols = math.ceil(shape[1] / n_strips)
     even = block[1] // math.gcd(block[1], step)
     if n_strips > 1 and even <= cols:
         cols = math.ceil(cols / even) * even
     width = min(cols, shape[1]) * step + seen
-    # What is read ends with a block, which may be longer than what is needed.
-    a_row = width * bytes_per_cell
     if settings.mode == "dense":
         rows = side_of_part(crop, settings)
     else:
-        spare = min(_HELD_BYTES[settings.device] // a_row - seen - block[0], _READ_BYTES // a_row)
-        rows = max(1, spare // step + 1)
+        spare = min(held // width - seen - block[0], _READ_BYTES // (width * bytes_per_cell))
+        rows = max(1, once // step, spare // step + 1)
     rows = _even(shape[0], rows)
     return [
         [Tile(row, min(row + rows, shape[0]), col, min(col + cols, shape[1])) for row in range(0, shape[0], rows)]
         for col in range(0, shape[1], cols)
     ]
+
+
+def _held_bytes(settings: Settings) -> int:
+    return _HELD_BYTES[settings.device] * (2 if settings.mode == "dense" else 1)  # whose tiles are taller
+
+
+def readable(
+    block: tuple[int, int], shape: tuple[int, int], bytes_per_cell: int, settings: Settings
+) -> tuple[int, int]:
+    """Return the block whose rows are read together: that of the survey, or a row where it is too large for that."""
+    width = min(shape[1], max(_WIDEST, block[1]))
+    return (block[0] if block[0] * width * bytes_per_cell <= _held_bytes(settings) else 1, block[1])
 
 
 def ground_of(tile: Tile, crop: int, settings: Settings, shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -252,10 +271,12 @@ class Ground:
 
     def go_down(self, top: int) -> None:
         """Forget the rows north of `top`."""
-        keep = max(0, self.top + self._held - top)
+        keep, down = max(0, self.top + self._held - top), top - self.top
         if 0 < keep < self._held:
             for held in (self._cells, self._valid):
-                held[:keep] = held[self._held - keep : self._held].clone()
+                for row in range(0, keep, down):  # in pieces that do not lie over each other
+                    piece = slice(row + down, min(row + 2 * down, keep + down))
+                    held[row : row + piece.stop - piece.start] = held[piece]
         self.top, self._held = top, min(keep, self._held)
 
     def add(self, rows: Tensor) -> None:
@@ -350,7 +371,8 @@ class Engine:
             Those of `bands_of`, in the precision of the networks.
         """
         shape, crop, bands = source.grid.shape, self.model.crop, self.model.bands
-        todo = list(reads(strip, crop, self.settings, shape, source.block))
+        block = readable(source.block, shape, self.dtype.itemsize * len(bands), self.settings)
+        todo = list(reads(strip, crop, self.settings, shape, block))
         first, end = 0, 0
         most = 0
         for tile, rows, _ in todo:
@@ -448,8 +470,9 @@ class Engine:
     def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
         """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""
         network, n = self._networks[number], len(patches)
+        # By the tile alone, not by what was recorded before: after a stop the same bytes must come out.
         worth = self.settings.compiled or (many and self.model.crop <= _RECORDED_CROP)
-        if patches.device.type != "cuda" or not (worth or number in self._replayed):
+        if patches.device.type != "cuda" or not worth:
             with self._precision():
                 logits: Tensor = network(patches)
             return logits
@@ -547,7 +570,13 @@ class _Replayed:
                 network(self._x)
         torch.cuda.current_stream(device).wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # On a stream of its own device, and without minding what other threads do meanwhile: they read and pin.
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with (
+            _RECORDING,
+            torch.cuda.device(device),
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._y: Tensor = network(self._x)
 
     def __call__(self, x: Tensor) -> Tensor:

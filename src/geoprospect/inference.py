@@ -21,7 +21,19 @@ from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.calibration import CALIBRATED
 from geoprospect.dense import STRIDES
-from geoprospect.engine import Engine, Mode, Settings, Tile, bands_of, batch_for, deterministic, halo_of, ruined, tiles
+from geoprospect.engine import (
+    Engine,
+    Mode,
+    Settings,
+    Tile,
+    bands_of,
+    batch_for,
+    deterministic,
+    halo_of,
+    readable,
+    ruined,
+    tiles,
+)
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel, check_match
@@ -134,8 +146,13 @@ def predicted(
 def strips_of(model: ProspectivityModel, source: Source, settings: Settings) -> list[list[Tile]]:
     """Return the tiles of the map of a survey, by strips."""
     shape = source.grid.strided(model.crop, settings.stride).shape
-    itemsize = next(model.networks[0].parameters(), torch.zeros(())).element_size()
-    return tiles(shape, model.crop, settings, itemsize * len(model.bands), source.block)
+    a_cell = bytes_per_cell(model)
+    return tiles(shape, model.crop, settings, a_cell, readable(source.block, source.grid.shape, a_cell, settings))
+
+
+def bytes_per_cell(model: ProspectivityModel) -> int:
+    """Return the bytes of a cell of scaled ground."""
+    return next(model.networks[0].parameters(), torch.zeros(())).element_size() * len(model.bands)
 
 
 def settings_for(

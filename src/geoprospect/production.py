@@ -11,6 +11,7 @@ import os
 import queue
 import shutil
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,11 +28,11 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_output_file
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._version import __version__
-from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, reads
+from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, readable, reads
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.exports import check_store, small_cache, write_cog, write_zarr
 from geoprospect.grid import Grid
-from geoprospect.inference import attributes, settings_for, strips_of, warn_of_windows_alone
+from geoprospect.inference import attributes, bytes_per_cell, settings_for, strips_of, warn_of_windows_alone
 from geoprospect.model import ProspectivityModel
 from geoprospect.sources import Source
 from geoprospect.stores import SurveyLike, open_source
@@ -45,8 +46,9 @@ log = logging.getLogger("geoprospect")
 
 _SUFFIXES = (".tif", ".tiff", ".zarr")
 _PLAN, _JOURNAL, _LOCK = "plan.json", "journal.jsonl", "lock"
+_OURS = (_PLAN, f"{_PLAN}.new", _JOURNAL, _LOCK)
 _FORMAT = 1
-_PIECES_A_WORKER = 4  # so that a worker that dies costs little, and all end together
+_TILES_A_TASK = 4  # of a cluster: so that a worker that dies costs little, and few tiles wait to be written
 _ONE_AT_A_TIME = threading.Lock()
 
 # A tile, its bands, and the batch that they were made in.
@@ -70,7 +72,8 @@ class Plan:
     windows : int
         How many there are; those without data are not computed.
     bytes_survey, bytes_read, bytes_held, bytes_written : int
-        Of the survey's bands that the model takes; of what is read of them; of the ground on the device; of the map.
+        Of the survey's bands that the model takes; of what is read of them, in whole blocks; of the ground
+        that is held, with what is read ahead; of the map.
     flops : float
         Of all windows and networks.
     bands : tuple of str
@@ -185,7 +188,7 @@ def predict_to_cog(
 ) -> Path:
     """Map the probability of ore of a survey of any size, from disk to disk.
 
-    The map is that of `predict`. Every block of the survey is read once (but for the few where strips of more than
+    The map is that of `predict`. Every block of a tiled survey is read once (but for the few where strips of some
     10,000 columns meet), by a thread that is ahead of the network. What is found is written tile by tile into the
     folder ``<name of the map>.partial`` beside the map; the map appears when all of it is there and has been read
     back. Memory depends neither on the height nor on the width of the survey.
@@ -243,6 +246,8 @@ def predict_to_cog(
     >>> gp.read_survey(path).probability.shape
     (15, 15)
     """
+    import dask
+
     in_store = Path(path).suffix.lower() == ".zarr"
     file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
     source, targets = open_source(survey), _devices(device)
@@ -266,8 +271,10 @@ def predict_to_cog(
         attrs, whole = attributes(model, source.grid, settings)
         data = partial.dataset(attrs)
         data.attrs.update(whole)
-        (write_zarr if in_store else write_cog)(data, file)
-    shutil.rmtree(folder, ignore_errors=True)
+        with dask.config.set(scheduler="threads"):  # a client would have its workers read what lies on this disk
+            (write_zarr if in_store else write_cog)(data, file)
+        partial.close()
+        shutil.rmtree(folder, ignore_errors=True)  # before the lock falls
     return file
 
 
@@ -286,13 +293,15 @@ def _plan(model: ProspectivityModel, source: Source, settings: Settings) -> Plan
     strips = strips_of(model, source, settings)
     grid, shape = source.grid.strided(model.crop, settings.stride), source.grid.shape
     itemsize, read, held = source.itemsize(model.bands), 0, 0
+    a_cell = bytes_per_cell(model)
+    block = readable(source.block, shape, a_cell, settings)
     for strip in strips:
-        most = 0
-        for tile, rows, cols in reads(strip, model.crop, settings, shape, source.block):
-            read += (rows.stop - rows.start) * (cols.stop - cols.start) * itemsize
-            seen = ground_of(tile, model.crop, settings, shape)[0]
-            most = max(most, (max(rows.stop, seen.stop) - seen.start) * (cols.stop - cols.start))
-        held = max(held, most * len(model.bands) * 4)
+        for tile, rows, cols in reads(strip, model.crop, settings, shape, block):
+            west, east = (edge // block[1] * block[1] for edge in (cols.start, cols.stop + block[1] - 1))
+            read += (rows.stop - rows.start) * (min(east, shape[1]) - west) * itemsize
+            seen, width = ground_of(tile, model.crop, settings, shape)[0], cols.stop - cols.start
+            kept = (max(rows.stop, seen.stop) - seen.start) * width * (a_cell + 1)
+            held = max(held, kept + 2 * (rows.stop - rows.start) * width * itemsize)
     bands = bands_of(model)
     windows = grid.shape[0] * grid.shape[1]
     return Plan(
@@ -350,8 +359,11 @@ def _runs(strips: Sequence[Sequence[Tile]], done: frozenset[Tile] | set[Tile]) -
 def _pieces(runs: Iterable[list[Tile]], n: int) -> list[list[Tile]]:
     """Cut runs of tiles into about `n` pieces of equal length."""
     whole = list(runs)
-    longest = math.ceil(sum(map(len, whole)) / n)
-    return [run[start : start + longest] for run in whole for start in range(0, len(run), longest)]
+    return _pieces_of(whole, math.ceil(sum(map(len, whole)) / n)) if whole else []
+
+
+def _pieces_of(runs: Iterable[list[Tile]], longest: int) -> list[list[Tile]]:
+    return [run[start : start + longest] for run in runs for start in range(0, len(run), longest)]
 
 
 def _on_devices(
@@ -365,19 +377,20 @@ def _on_devices(
             for tile, found in engine.run(source, piece, done):
                 yield tile, found, engine.batch
         return
+    # Here, one after the other: torch.fx patches all modules of the process while it looks at one.
+    engines = [Engine(model, settings, device) for device in devices]
     pieces, ready = iter(_pieces(todo, len(devices))), queue.Queue[_Found | BaseException | None](2 * len(devices))
     lock, stop = threading.Lock(), threading.Event()
 
-    def work(device: torch.device) -> None:
+    def work(engine: Engine) -> None:
         try:
             torch.set_num_threads(settings.threads)  # which holds for the thread that says so
-            engine = Engine(model, settings, device)
             while True:
                 with lock:
                     piece = next(pieces, None)
                 if piece is None or stop.is_set():
                     break
-                for tile, found in engine.run(source, piece, done):
+                for tile, found in engine.run(source, piece):
                     ready.put((tile, found, engine.batch))
                     if stop.is_set():
                         break
@@ -386,8 +399,8 @@ def _on_devices(
             ready.put(err)
 
     workers = [
-        threading.Thread(target=work, args=(device,), name=f"geoprospect-{device}-{number}", daemon=True)
-        for number, device in enumerate(devices)
+        threading.Thread(target=work, args=(engine,), name=f"geoprospect-{engine.device}-{number}", daemon=True)
+        for number, engine in enumerate(engines)
     ]
     for worker in workers:
         worker.start()
@@ -400,6 +413,7 @@ def _on_devices(
             if got is None:
                 left -= 1
             else:
+                done(math.prod(got[0].shape))
                 yield got
     finally:
         stop.set()
@@ -416,17 +430,24 @@ def _on_cluster(
     import dask.distributed
 
     as_completed: Any = dask.distributed.as_completed  # without types
-    workers = max(1, len(client.scheduler_info()["workers"]))
-    pieces = _pieces(todo, _PIECES_A_WORKER * workers)
-    (shared,) = client.scatter([(model, source, settings)], broadcast=True)
-    tasks = client.map(_piece_on_worker, pieces, given=shared, pure=False)
+    # A task, not scattered data: that of a worker that died is made again.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")  # the weights, once
+        shared = client.submit(_same, (model, source, settings), pure=False)
+    tasks = set(client.map(_piece_on_worker, _pieces_of(todo, _TILES_A_TASK), given=shared, pure=False))
     try:
-        for _, found in as_completed(tasks, with_results=True):
-            for one in found:
+        for task in as_completed(list(tasks)):
+            for one in task.result():
                 done(math.prod(one[0].shape))
                 yield one
+            task.release()  # or its tiles would stay on the workers until the end
+            tasks.discard(task)
     finally:
-        client.cancel(tasks)
+        client.cancel([*tasks, shared])
+
+
+def _same(given: tuple[ProspectivityModel, Source, Settings]) -> tuple[ProspectivityModel, Source, Settings]:
+    return given
 
 
 def _piece_on_worker(piece: list[Tile], given: tuple[ProspectivityModel, Source, Settings]) -> list[_Found]:
@@ -455,7 +476,7 @@ def _fingerprint(model: ProspectivityModel, source: Source, settings: Settings) 
     }  # fmt: skip
     chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
     found = {
-        "format": _FORMAT, "model": described, "survey": source.identity(), "settings": chosen,
+        "format": _FORMAT, "model": described, "survey": source.identity(model.bands), "settings": chosen,
         "versions": {"geoprospect": __version__, "torch": str(torch.__version__)},
     }  # fmt: skip
     as_it_reads_back: dict[str, Any] = json.loads(json.dumps(found))
@@ -479,7 +500,8 @@ class _Partial:
     @contextlib.contextmanager
     def opened(cls, folder: Path, plan: Plan, fingerprint: dict[str, Any], resume: bool) -> Iterator[_Partial]:
         """Begin a map, or take up what there is of it."""
-        with _disk_errors(folder), _locked(folder):
+        with _locked(folder), contextlib.ExitStack() as beginning:
+            beginning.enter_context(_disk_errors(folder))
             if not resume:
                 _emptied(folder)
             before = _read_plan(folder)
@@ -489,24 +511,36 @@ class _Partial:
             else:
                 _emptied(folder)
                 settings = plan.settings
-                for name in plan.bands:
-                    with (folder / f"{name}.f32").open("wb") as stream:
-                        stream.truncate(plan.windows * 4)
                 (folder / _JOURNAL).touch()
                 # Under another name first: a plan is there whole, or not at all.
                 written = folder / f"{_PLAN}.new"
-                written.write_text(json.dumps({"fingerprint": fingerprint, "settings": asdict(settings)}, indent=2))
+                with written.open("w", encoding="utf-8") as stream:
+                    json.dump({"fingerprint": fingerprint, "settings": asdict(settings)}, stream, indent=2)
+                    stream.flush()
+                    os.fsync(stream.fileno())
                 written.replace(folder / _PLAN)
+            for name in plan.bands:  # one that is gone is empty again, and its tiles are made again
+                with (folder / f"{name}.f32").open("ab") as band:
+                    band.truncate(plan.windows * 4)
             partial = cls(folder, plan, settings)
             try:
                 partial._read_journal()
+                beginning.close()  # what goes wrong from here on may be of the survey
                 yield partial
             finally:
-                for stream in (*partial._files.values(), partial._journal):
-                    stream.close()
+                partial.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        for stream in (*self._files.values(), self._journal):
+            stream.close()
 
     def keep(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
         """Write what was found in a tile, in batches of so many windows, and then enter it."""
+        with _disk_errors(self.folder):
+            self._kept(tile, bands, batch)
+
+    def _kept(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
         width = self.plan.grid.shape[1]
         for name, stream in self._files.items():
             for row, values in zip(range(tile.top, tile.bottom), bands[name], strict=True):
@@ -523,7 +557,7 @@ class _Partial:
     def _read_journal(self) -> None:
         """Take the tiles that are there as they were entered; a line that was cut off was none."""
         known = {tile for strip in self.plan.strips for tile in strip}
-        for line in (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines():
+        for line in (self.folder / _JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
                 tile = Tile(*entry["tile"])
@@ -578,7 +612,15 @@ class _Kept:
 
 
 def _emptied(folder: Path) -> None:
-    for file in folder.iterdir():
+    """Remove what an earlier map left; raise where there is anything else."""
+    ours = [file for file in folder.iterdir() if file.name in _OURS or file.suffix == ".f32"]
+    others = sorted(set(folder.iterdir()) - set(ours))
+    if others:
+        raise InputError(
+            f"path: {folder.name} holds {others[0].name}, which is of no map that was begun; move it elsewhere, or "
+            "take another name for the map"
+        )
+    for file in ours:
         if file.name != _LOCK:
             file.unlink()
 
@@ -611,8 +653,10 @@ def _differing(before: Any, now: Any) -> list[str]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Make the folder, and hold it alone; the lock falls with the process."""
-    folder.mkdir(exist_ok=True)
-    with (folder / _LOCK).open("w") as stream:
+    with _disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    with lock as stream:
         try:
             if fcntl is not None:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

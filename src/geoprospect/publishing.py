@@ -102,7 +102,7 @@ def _sha256(file: Path) -> str:
 def _sync(path: Path) -> None:
     """Have the disk keep what was written before the name points to it."""
     for file in [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]:
-        with file.open("rb") as stream:
+        with file.open("r+b") as stream:  # Windows keeps nothing that is open for reading only
             os.fsync(stream.fileno())
 
 

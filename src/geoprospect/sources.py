@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,7 +43,7 @@ class Source(Protocol):
         """Return the kept values (C, h, w) of a rectangle."""
         ...
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
         ...
 
@@ -80,12 +81,18 @@ class InMemory:
         pieces = xr.Dataset({name: self._bands[name].variable[rows, cols] for name in bands}).compute()
         return np.stack([pieces[name].to_numpy().astype(self._dtype(bands), copy=False) for name in bands])
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
         from dask.base import tokenize
 
-        tokens = {name: tokenize(band.variable.data) for name, band in self._bands.items()}
-        return {"kind": "Dataset", "grid": _grid_as_json(self.grid), "bands": tokens}
+        tokens = {}
+        for name in bands:
+            band = self._bands[name]
+            kept = Path(str(band.encoding.get("source", "")))
+            # Not the values of what xarray would have to read for that: its file, as it stands.
+            lazily = not getattr(band.variable, "_in_memory", True) and band.chunks is None and kept.exists()
+            tokens[name] = [str(kept), *stamp(kept)] if lazily else tokenize(band.variable.data)
+        return {"kind": "Dataset", "grid": grid_as_json(self.grid), "bands": tokens, "units": _of(self.units, bands)}
 
 
 def largest(blocks: Sequence[Sequence[int]]) -> tuple[int, int]:
@@ -93,5 +100,16 @@ def largest(blocks: Sequence[Sequence[int]]) -> tuple[int, int]:
     return max((rows for rows, _ in blocks), default=1), max((cols for _, cols in blocks), default=1)
 
 
-def _grid_as_json(grid: Grid) -> dict[str, Any]:
+def grid_as_json(grid: Grid) -> dict[str, Any]:
+    """Return CRS, transform and shape as plain values."""
     return {"crs": grid.crs.to_wkt(), "transform": list(grid.transform[:6]), "shape": list(grid.shape)}
+
+
+def stamp(file: Path) -> list[int]:
+    """Return size and time of the last change, in ns."""
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _of(values: dict[str, str], bands: tuple[str, ...]) -> dict[str, str]:
+    return {name: values[name] for name in bands}

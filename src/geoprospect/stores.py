@@ -21,7 +21,7 @@ from geoprospect._checks import check_input_file
 from geoprospect.errors import CorruptFileError, InputError
 from geoprospect.grid import Grid
 from geoprospect.rasters import named_bands, named_files, north_up, open_geotiff
-from geoprospect.sources import InMemory, Packing, Source, largest
+from geoprospect.sources import InMemory, Packing, Source, grid_as_json, largest, stamp
 
 SurveyLike = (
     xr.Dataset | str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]
@@ -71,7 +71,10 @@ class _Store(InMemory):
             raise InputError(f"survey={str(store)!r}: cannot be read as a Zarr store ({err})") from err
         super().__init__(opened)
         self._store = store
-        sizes = [band.encoding.get("chunks") for band in self._bands.values()]
+        sizes = [
+            band.transpose("y", "x").encoding.get("chunks") if band.dims == ("y", "x") else None
+            for band in opened.data_vars.values()
+        ]
         self.block = largest([size for size in sizes if size])
 
     def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
@@ -81,12 +84,12 @@ class _Store(InMemory):
         except Exception as err:  # each codec has errors of its own
             raise CorruptFileError(f"{self._store}: cannot be read ({err}); the store is damaged") from err
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
         digest = hashlib.blake2b(digest_size=16)
         for file in sorted(self._store.rglob("*")):
             if file.is_file():
-                digest.update(json.dumps([file.relative_to(self._store).as_posix(), *_stamp(file)]).encode())
+                digest.update(json.dumps([file.relative_to(self._store).as_posix(), *stamp(file)]).encode())
         return {"kind": "Zarr", "files": digest.hexdigest()}
 
 
@@ -193,13 +196,16 @@ class _Tiffs:
         self.__dict__.update(state)
         self._local = threading.local()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
-        return {
-            "kind": "GeoTIFF",
-            "bands": {name: [file.name, index] for name, (file, index) in self._places.items()},
-            "files": {file.name: _stamp(file) for file in self._files.values()},
-        }
+        kept = {}
+        for name in bands:
+            file, index = self._places[name]
+            # Programs keep nodata, scales and names of bands in files beside it.
+            beside = [file, *(Path(f"{file}{more}") for more in (".aux.xml", ".msk")), file.with_suffix(".tfw")]
+            stamps = {one.name: stamp(one) for one in beside if one.exists()}
+            kept[name] = [index, stamps, self.units[name], str(self._packing[name])]
+        return {"kind": "GeoTIFF", "grid": grid_as_json(self.grid), "bands": kept}
 
 
 def _in_dtype(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
@@ -207,9 +213,3 @@ def _in_dtype(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
     if nodata is None:
         return None
     return float(dtype.type(nodata)) if dtype.kind == "f" else float(nodata)
-
-
-def _stamp(file: Path) -> list[int]:
-    """Return size and time of the last change, in ns."""
-    found = file.stat()
-    return [found.st_size, found.st_mtime_ns]

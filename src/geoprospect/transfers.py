@@ -168,13 +168,18 @@ def transfer(
     if resample:
         converted = _resampled(converted, model.cell_size)
     values = [converted[band].to_numpy().astype(np.float64) for band in model.bands]
-    mean, spread = (np.array([take(one) for one in values]) for take in (np.nanmean, np.nanstd))
+    known = [one[np.isfinite(one)] for one in values]
+    empty = [band for band, one in zip(model.bands, known, strict=True) if not one.size]
+    if empty:
+        raise InputError(f"survey: {empty[0]} has no data; leave it out of the model's bands, or take another survey")
+    mean, spread = (np.array([take(one) for one in known]) for take in (np.mean, np.std))
     table = taken.assign(shift=(mean - model.offset) / model.scale, spread=spread / model.scale)
     if scaling == "own":
         flat = [band for band, sd in zip(model.bands, spread, strict=True) if not sd > 0]
         if flat:
             raise InputError(f"scaling='own': {flat[0]} is the same everywhere and has no scale; take 'model'")
-        model = replace(model, offset=mean, scale=spread)
+        # What was learnt of its probabilities was learnt under the other scaling.
+        model = replace(model, offset=mean, scale=spread, calibration=None, dense_check=None)
     result = predict(model, converted, stride, device, mode=mode, min_valid=min_valid, progress=progress)
     result.attrs["scaling"] = scaling
     return Transfer(result, table, scaling, threshold, *_worth(result.probability, deposits, threshold))
