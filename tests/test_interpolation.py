@@ -341,6 +341,7 @@ def test_a_grid_larger_than_memory_is_refused_and_the_way_out_is_named(monkeypat
         gp.interpolate(scattered(), huge)
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed():
     distributed = pytest.importorskip("distributed")
     grid = gp.Grid(UTM, Affine(10, 0, 500_000, 0, -10, 2_400_000), (640, 640))

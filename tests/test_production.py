@@ -440,9 +440,7 @@ def small() -> None:
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize(
-    "kills", [pytest.param(2, id="2 kills"), pytest.param(25, id="25 kills", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_map_that_was_killed_at_any_moment_has_the_same_bytes(kills: int, tmp_path: Path) -> None:
     source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
     whole = gp.predict_to_cog(as_model(), source, tmp_path / "whole.tif", 2, "cpu").read_bytes()
@@ -542,7 +540,7 @@ class Deadly(nn.Module):
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("deadly", [False, True])
+@pytest.mark.parametrize("deadly", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cluster_makes_the_same_bytes_also_when_a_worker_is_killed(deadly: bool, tmp_path: Path) -> None:
     distributed = pytest.importorskip("dask.distributed")
     source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
