@@ -569,6 +569,9 @@ def test_the_plan_counts_windows_bytes_and_operations() -> None:
     # Two operations a product: 5 x 2 x 3 x 3 weights at 6 x 6 places, and 20 x 2.
     assert plan.flops == 2 * plan.windows * 2 * (5 * 2 * 9 * 36 + 20 * 2)
     assert "468 windows every 3 cells (mode 'window')" in plan.summary
+    assert 0 < plan.seconds < 60
+    assert "s of computing" in plan.summary
+    assert np.isnan(dataclasses.replace(plan, seconds=np.nan).to_frame().loc["seconds", "value"])
     assert plan.to_frame().loc["windows", "value"] == 468
     dense = gp.plan_inference(
         as_model(build_network("shufflenet_v2_x1_0", 2).eval(), crop=32, size=32), make_survey(), 8, "cpu", mode="dense"

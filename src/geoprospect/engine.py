@@ -467,6 +467,13 @@ class Engine:
             log.info("the device has no memory for %d windows at once; trying %d", 2 * self.batch, self.batch)
             torch.cuda.empty_cache()
 
+    def answers(self, windows: Tensor) -> NDArray[Any]:
+        """Return the probability of ore of scaled windows (B, C, H, W) by each network, (M, B)."""
+        windows = windows.to(self._ground_dtype).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            each = [self._logits(number, windows, many=False) for number in range(len(self._networks))]
+            return torch.stack([torch.softmax(logits.to(self.dtype), 1)[:, 1] for logits in each]).cpu().numpy()
+
     def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
         """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""
         network, n = self._networks[number], len(patches)

@@ -11,6 +11,7 @@ import os
 import queue
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -78,6 +79,8 @@ class Plan:
         Of all windows and networks.
     bands : tuple of str
         Of the map.
+    seconds : float
+        Of computing, were all windows to have data, by the time of one batch; NaN where it was not measured.
 
     Examples
     --------
@@ -102,6 +105,7 @@ class Plan:
     bytes_written: int
     flops: float
     bands: tuple[str, ...]
+    seconds: float = math.nan
 
     @property
     def n_tiles(self) -> int:
@@ -112,12 +116,14 @@ class Plan:
     def summary(self) -> str:
         """Say in a few sentences what the map takes."""
         s = self.settings
+        cut = f"{_counted(self.n_tiles, 'tile')}, {_counted(len(self.strips), 'strip')}"
+        long = "" if math.isnan(self.seconds) else f", about {self.seconds:,.2g} s of computing"
         return (
             f"{self.windows:,} windows every {s.stride} cells (mode {s.mode!r}), a map of {self.grid.shape[0]:,} x "
-            f"{self.grid.shape[1]:,} cells in {self.n_tiles} tiles of {len(self.strips)} strips. Reads "
+            f"{self.grid.shape[1]:,} cells in {cut}. Reads "
             f"{_bytes(self.bytes_read)} ({self.bytes_read / self.bytes_survey:.2f} times the survey's bands), holds "
             f"{_bytes(self.bytes_held)} of ground, writes {_bytes(self.bytes_written)}; {self.flops / 1e12:,.3g} TFLOP "
-            f"on {s.device} in {s.precision}."
+            f"on {s.device} in {s.precision}{long}."
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -125,7 +131,8 @@ class Plan:
         rows = {
             "windows": self.windows, "tiles": self.n_tiles, "strips": len(self.strips),
             "bytes of the survey": self.bytes_survey, "bytes read": self.bytes_read, "bytes held": self.bytes_held,
-            "bytes written": self.bytes_written, "TFLOP": self.flops / 1e12, **asdict(self.settings),
+            "bytes written": self.bytes_written, "TFLOP": self.flops / 1e12, "seconds": self.seconds,
+            **asdict(self.settings),
         }  # fmt: skip
         return pd.DataFrame({"value": rows})
 
@@ -140,7 +147,7 @@ def plan_inference(
     min_valid: float = 0.5,
     precision: str = "auto",
 ) -> Plan:
-    """Say what a map will take before it is begun.
+    """Say what a map will take before it is begun; the time by that of one batch of windows.
 
     Parameters
     ----------
@@ -166,10 +173,11 @@ def plan_inference(
     >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
     >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
     >>> print(gp.plan_inference(model, survey, stride=4, device="cpu").summary)
-    225 windows every 4 cells (mode 'window'), a map of 15 x 15 cells in 1 tiles of 1 strips. Reads ...
+    225 windows every 4 cells (mode 'window'), a map of 15 x 15 cells in 1 tile, 1 strip. Reads ...
     """
     source, target = open_source(survey), resolve_device(device)
-    return _plan(model, source, settings_for(model, source, stride, mode, min_valid, target, precision))
+    plan = _plan(model, source, settings_for(model, source, stride, mode, min_valid, target, precision))
+    return replace(plan, seconds=plan.flops / _speed(model, plan.settings, target))
 
 
 def predict_to_cog(
@@ -331,6 +339,23 @@ def _flops_of(network: torch.nn.Module, bands: int, crop: int) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, bands, crop, crop, dtype=first.dtype, device=first.device))
     return float(counter.get_total_flops())
+
+
+def _speed(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
+    """Return the operations a second of one batch of windows, the second time."""
+    engine = Engine(model, replace(settings, mode="window"), device)
+    windows = torch.randn(settings.batch, len(model.bands), model.crop, model.crop).to(device)
+    took = math.inf
+    with deterministic(settings):
+        for _ in range(2):
+            start = time.perf_counter()
+            engine.answers(windows)
+            took = min(took, time.perf_counter() - start)
+    return len(model.networks) * settings.batch * _flops_of(model.networks[0], len(model.bands), model.crop) / took
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _bytes(n: float) -> str:
