@@ -414,6 +414,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_computes_where_there_is_one(tmp_path):
     (tmp_path / "script.py").write_text(_CLUSTER)
     done = subprocess.run(
