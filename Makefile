@@ -4,8 +4,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One more than there are cores: tests that stop processes mostly wait for them.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: demo test test-all lint docs bench clean
 
@@ -18,10 +16,10 @@ demo: $(READY)  ## the whole way on the embedded synthetic survey, into demo/
 	$(BIN)/geoprospect demo --out demo
 
 test: $(READY)  ## what the CI runs
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m 'not slow'
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow'
 
 test-all: $(READY)  ## what is too long for the CI, too
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
