@@ -153,6 +153,11 @@ def test_units_that_cannot_be_converted_and_degrees_are_named() -> None:
         gp.transfer(make_model(), degrees, device="cpu", resample=True)
 
 
+def test_a_path_is_not_a_survey() -> None:
+    with pytest.raises(InputError, match="is a str, needs an xarray Dataset; read a file with read_survey"):
+        gp.transfer(make_model(), "survey.tif", device="cpu")  # type: ignore[arg-type]
+
+
 def test_a_band_without_spread_has_no_scale_of_its_own() -> None:
     survey = make_survey()
     survey["Fe"][:] = 2

@@ -651,8 +651,10 @@ def _emptied(folder: Path) -> None:
 
 
 def _read_plan(folder: Path) -> dict[str, Any] | None:
-    """Return the plan of a map that was begun; None where there is none, or no whole one."""
+    """Return the plan of a map that was begun; None where there is none, no whole one, or no tile was made by it."""
     try:
+        if not (folder / _JOURNAL).read_text(encoding="utf-8", errors="replace").strip():
+            return None
         found: dict[str, Any] = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None

@@ -100,6 +100,8 @@ class _Tiffs:
     """One GeoTIFF of several bands, or several on one grid."""
 
     def __init__(self, files: Mapping[str, str | os.PathLike[str]], by_key: bool) -> None:
+        if not files:
+            raise InputError("survey: names no file; pass a path, several paths, or {'band': path}")
         self._files = {name: check_input_file("survey", path) for name, path in files.items()}
         self._places: dict[str, tuple[Path, int]] = {}
         self._packing: dict[str, Packing] = {}

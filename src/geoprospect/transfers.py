@@ -187,6 +187,7 @@ def transfer(
 
 def _matched(model: ProspectivityModel, survey: xr.Dataset, names: dict[str, str], resample: bool) -> pd.DataFrame:
     """Return which band of the survey stands for each of the model's; raise with all that does not match."""
+    grid = Grid.of(survey)
     there, wrong, rows = list(map(str, survey.data_vars)), [], []
     wrong += [f"names: {band!r} is no band of the model" for band in names if band not in model.bands]
     for band, unit in zip(model.bands, model.units, strict=True):
@@ -202,7 +203,6 @@ def _matched(model: ProspectivityModel, survey: xr.Dataset, names: dict[str, str
             except InputError as err:
                 wrong.append(f"{band}: in {found!r}, trained in {unit!r} ({err})")
         rows.append((band, name, found, factor))
-    grid = Grid.of(survey)
     if grid.crs.is_geographic:
         wrong.append(f"cell size: in {grid.unit}s; project the survey first, with interpolate or survey.rio.reproject")
     elif not resample and not np.allclose(grid.resolution, model.cell_size, rtol=_CELL_TOLERANCE, atol=0):
