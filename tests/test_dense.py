@@ -183,6 +183,23 @@ class First(Squeezed):
         return first[None]
 
 
+@pytest.mark.parametrize(("crop", "inner"), [(32, [0]), (64, [0, 1]), (96, [1]), (128, [1, 2])])
+def test_the_activation_is_what_the_middle_of_the_window_says_by_itself(crop: int, inner: list[int]) -> None:
+    network = lively(build_network(SMALL, 2, seed=3)).double()
+    ground = torch.randn(1, 2, 224, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    slid, one = Dense(network, crop, 16), Dense(network, 32, 16)
+    plain = slid(ground, (32, 0), (3, 4))[0]
+    slid.activation = True
+    found = slid(ground, (32, 0), (3, 4))[0]
+    assert found.shape == (3, 3, 4)
+    torch.testing.assert_close(found[:2], plain, rtol=0, atol=0)
+    alone = torch.stack([
+        one(ground, (32 + 32 * down, 32 * across), (3, 4))[0] for down in inner for across in inner
+    ]).mean(0)  # fmt: skip
+    torch.testing.assert_close(found[2], alone[1] - alone[0], rtol=0, atol=1e-12)
+    assert found[2].std() > 1e-3
+
+
 def spoiled(how: str) -> nn.Module:
     network: Any = lively(build_network("resnet18", 2, norm="group" if how == "group" else "batch"))
     if how == "squeezed":

@@ -140,6 +140,106 @@ def test_the_map_is_that_of_a_loop_over_windows(stride: int, ny: int, nx: int) -
         assert np.nanstd(expected["probability"]) > 0.01
 
 
+def padded(survey: xr.Dataset, crop: int, stride: int) -> tuple[xr.Dataset, tuple[int, int]]:
+    """Lay ground without data around a survey, by whole strides, until the cells of the map cover it."""
+    grid, before, after = gp.Grid.of(survey), [], []
+    for length in grid.shape:
+        north = 0
+        while crop / 2 - stride / 2 - north > 0:  # the first cell of the map begins within
+            north += stride
+        n = 1
+        while (n - 1) * stride + crop / 2 + stride / 2 < north + length:  # the last one ends within
+            n += 1
+        before.append(north)
+        after.append(max(0, (n - 1) * stride + crop - north - length))
+    around = ((before[0], after[0]), (before[1], after[1]))
+    wide = grid.part(
+        -before[0], -before[1], tuple(n + b + a for n, b, a in zip(grid.shape, before, after, strict=True))
+    )
+    bands = {
+        str(name): np.pad(band.values.astype(np.float32), around, constant_values=np.nan)
+        for name, band in survey.data_vars.items()
+    }
+    attrs = {str(name): dict(band.attrs) for name, band in survey.data_vars.items()}
+    return wide.dataset(bands, attrs), (before[0], before[1])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5, 8, 11])
+@pytest.mark.parametrize(("ny", "nx"), [(26, 31), (8, 8), (5, 20), (33, 3)])
+def test_with_padding_the_map_covers_the_survey_and_is_that_of_a_loop_over_a_padded_one(
+    stride: int, ny: int, nx: int
+) -> None:
+    model, survey = as_model(tiny(1)), make_survey(ny, nx, holes=0.2)
+    wide, before = padded(survey, model.crop, stride)
+    for min_valid in (0.5, 0.1):
+        found = gp.predict(model, survey, stride, "cpu", edge="pad", min_valid=min_valid)
+        for name, values in by_loop(model, wide, stride, min_valid).items():
+            np.testing.assert_allclose(found[name].values, values, rtol=0, atol=1e-6, err_msg=name)
+    grid, inside = gp.Grid.of(found), gp.Grid.of(survey)
+    assert grid.shape == gp.Grid.of(wide).strided(model.crop, stride).shape
+    beyond = (np.array(inside.bounds) - grid.bounds) * [1, 1, -1, -1] / inside.resolution[0]
+    assert (beyond >= 0).all()
+    assert (beyond < stride).all()  # and no cell more than it takes
+    if min(ny, nx) >= model.crop:
+        alone = gp.predict(model, survey, stride, "cpu", min_valid=0.1)
+        row, col = (margin // stride for margin in before)
+        part = found.isel(y=slice(row, row + alone.sizes["y"]), x=slice(col, col + alone.sizes["x"]))
+        np.testing.assert_allclose(part.probability, alone.probability, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(part.x, alone.x, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(part.y, alone.y, rtol=0, atol=1e-6)
+
+
+def test_with_padding_the_corners_are_empty_at_half_and_full_at_a_quarter() -> None:
+    model, survey = as_model(tiny(1)), make_survey(24, 24)
+    for min_valid, corner in ((0.5, False), (0.2, True)):
+        found = gp.predict(model, survey, 2, "cpu", edge="pad", min_valid=min_valid).probability
+        assert bool(np.isfinite(found[0, 0])) == corner
+        assert bool(np.isfinite(found[0, 5])) == corner or found[1, 5].notnull()
+        assert found[1:-1, 2:-2].notnull().all()
+
+
+def test_further_bands_are_made_when_they_are_asked_for() -> None:
+    networks, survey = [tiny(1), tiny(2)], make_survey(holes=0.3)
+    model = as_model(*networks)
+    found = gp.predict(model, survey, 3, "cpu", more=["n_models", "logit"], min_valid=0.4)
+    assert list(found.data_vars) == ["probability", "valid", "std", "logit", "n_models"]
+    each = [by_loop(as_model(network), survey, 3, 0.4)["probability"] for network in networks]
+    np.testing.assert_allclose(found.logit, np.mean([np.log(p / (1 - p)) for p in each], axis=0), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.n_models, 2.0 * np.isfinite(each[0]))
+    assert 0 < found.n_models.mean() < 2
+    assert found.logit.attrs["units"] == found.n_models.attrs["units"] == "1"
+
+
+@pytest.mark.parametrize("mode", ["drop", "pad"])
+def test_the_support_is_the_distance_of_the_cells_of_the_map_from_the_nearest_sample(mode: str) -> None:
+    model, survey = as_model(tiny(1)), make_survey(24, 30)
+    draws = np.random.default_rng(0)
+    x, y = (
+        draws.uniform(low, high, 9)
+        for low, high in zip(gp.Grid.of(survey).bounds[:2], gp.Grid.of(survey).bounds[2:], strict=True)
+    )
+    samples = gp.Samples(np.column_stack([x, y]), np.ones((9, 1)), ("Cu",), ("ppm",), gp.Grid.of(survey).crs)
+    found = gp.predict(model, survey, 3, "cpu", edge=mode, samples=samples)
+    expected = np.hypot(found.x.values[None, :, None] - x, found.y.values[:, None, None] - y).min(axis=2)
+    np.testing.assert_allclose(found.support, expected, rtol=1e-6)
+    assert found.support.attrs["units"] == gp.Grid.of(survey).unit
+
+
+def test_bands_edges_and_samples_that_are_none_are_refused() -> None:
+    model, survey = as_model(tiny(1)), make_survey()
+    with pytest.raises(InputError, match=r"edge='mirror': .*drop"):
+        gp.predict(model, survey, 3, "cpu", edge="mirror")
+    with pytest.raises(InputError, match="more"):
+        gp.predict(model, survey, 3, "cpu", more=["logits"])
+    with pytest.raises(InputError, match="more='logit': needs a list of names"):
+        gp.predict(model, survey, 3, "cpu", more="logit")
+    with pytest.raises(InputError, match="'activation' is of mode='dense'"):
+        gp.predict(model, survey, 3, "cpu", more=["activation"])
+    far = gp.Samples([[0.0, 0.0]], [[1.0]], ("Cu",), ("ppm",), gp.Grid.of(survey).crs)
+    with pytest.raises(InputError, match="samples: none of those with a value lies on the grid"):
+        gp.predict(model, survey, 3, "cpu", samples=far)
+
+
 def test_with_several_models_the_map_has_their_mean_and_standard_deviation() -> None:
     networks = [tiny(seed) for seed in (1, 2, 3)]
     survey = make_survey(holes=0.3)

@@ -112,6 +112,31 @@ def test_the_map_is_that_of_predict_whatever_the_survey_is_kept_in(kind: str, tm
 
 
 @pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("kind", ["numpy", "dask", "COG", "Zarr"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_padding_and_further_bands_go_to_disk_too(kind: str, dtype: str, tmp_path: Path) -> None:
+    """Of whole numbers without nodata, too: there is no number for what is off the survey."""
+    model, survey = as_model(), make_survey()
+    if dtype == "uint8":
+        survey = survey.fillna(0).astype(dtype)
+        survey["Au"].attrs["units"], survey["Cu"].attrs["units"] = "ppb", "ppm"
+    draws = np.random.default_rng(0)
+    points = np.column_stack([draws.uniform(512_000, 516_000, 20), draws.uniform(2_342_000, 2_345_000, 20)])
+    how: Any = {"edge": "pad", "more": ["logit"], "min_valid": 0.3}
+    how["samples"] = gp.Samples(points, np.ones((20, 1)), ("Cu",), ("ppm",), GRID.crs)
+    path = gp.predict_to_cog(model, written(kind, survey, tmp_path), tmp_path / "map.tif", 3, "cpu", **how)
+    expected = gp.predict(model, survey, 3, "cpu", **how)
+    assert {"logit", "support"} < set(expected.data_vars)
+    same(gp.read_survey(path), expected)
+    kept = how.pop("samples")
+    plan = gp.plan_inference(model, survey, 3, "cpu", **how)
+    assert plan.grid == gp.Grid.of(expected)
+    assert plan.survey_shape == GRID.shape
+    assert plan.bytes_read < 1.7 * plan.bytes_survey  # strips of 40 columns share windows; never what is off it
+    assert len(kept.points) == 20
+
+
+@pytest.mark.usefixtures("small_tiles")
 def test_a_map_may_become_a_store(tmp_path: Path) -> None:
     model, survey = as_model(), make_survey()
     path = gp.predict_to_cog(model, survey, tmp_path / "map.zarr", 4, "cpu")

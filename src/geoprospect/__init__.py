@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
     from geoprospect.agreement import check_dense as check_dense
+    from geoprospect.applicability import Applicability as Applicability
     from geoprospect.calibration import Calibration as Calibration
     from geoprospect.calibration import calibrate as calibrate
     from geoprospect.calibration import cross_calibrated as cross_calibrated
@@ -70,6 +71,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.rasters import read_bands as read_bands
     from geoprospect.rasters import read_survey as read_survey
     from geoprospect.recipes import Recipe as Recipe
+    from geoprospect.references import fit_applicability as fit_applicability
     from geoprospect.regressors import IDW as IDW
     from geoprospect.samples import Samples as Samples
     from geoprospect.samples import read_deposits as read_deposits
@@ -110,6 +112,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 # Where each public name lives.
 _HOMES = {
     "agreement": ["check_dense"],
+    "applicability": ["Applicability"],
     "calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "catalog": ["write_layers"],
     "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
@@ -133,6 +136,7 @@ _HOMES = {
     "quality": ["duplicate_precision"],
     "rasters": ["read_bands", "read_survey"],
     "recipes": ["Recipe"],
+    "references": ["fit_applicability"],
     "regressors": ["IDW"],
     "samples": ["Samples", "read_deposits", "read_samples"],
     "sampling": ["support"],

@@ -291,6 +291,7 @@ def train(
     if folds:
         click.echo(gp.cross_validate(windows, ground, network, folds, seed, **settings))
     model = gp.train(windows, ground, network, rng=seed, checkpoint=checkpoint, **settings)
+    model = model.with_applicability(gp.fit_applicability(model, windows, ground, device))
     click.echo(f"{model.save(out)}: {model}")
 
 
@@ -307,6 +308,15 @@ def train(
 )
 @click.option("--min-valid", type=float, default=0.5, show_default=True, help="Least share of a window with data.")
 @click.option(
+    "--edge",
+    type=click.Choice(["drop", "pad"]),
+    default="drop",
+    show_default=True,
+    help="Leave the rim of the survey out, or take what is beyond it as ground without data.",
+)
+@click.option("--more", help="Further bands, separated by commas: logit, n_models, activation.")
+@click.option("--samples", type=_file, help="Samples, for a band with the distance from the nearest one.")
+@click.option(
     "--device",
     default="auto",
     show_default=True,
@@ -316,20 +326,21 @@ def train(
 @click.option("--anew", is_flag=True, help="Begin anew, instead of going on from where an earlier call stopped.")
 @_out(".tif or .zarr")
 def predict(
-    model: Path, survey: Path, stride: int | None, mode: str, min_valid: float, device: str, plan: bool, anew: bool,
-    out: Path,
+    model: Path, survey: Path, stride: int | None, mode: str, min_valid: float, edge: str, more: str | None,
+    samples: Path | None, device: str, plan: bool, anew: bool, out: Path,
 ) -> None:  # fmt: skip
     """Map the probability of ore with a saved model, of a GeoTIFF or Zarr store of any size."""
     import geoprospect as gp
 
     trained, devices = gp.ProspectivityModel.load(model), device.split(",")
+    how: dict[str, Any] = {"mode": mode, "min_valid": min_valid, "edge": edge, "more": _names(more) or ()}
     if plan:
-        planned = gp.plan_inference(trained, survey, stride, devices[0], mode=mode, min_valid=min_valid)
+        planned = gp.plan_inference(trained, survey, stride, devices[0], **how)
         click.echo(planned.summary)
         return
     path = gp.predict_to_cog(
-        trained, survey, out, stride, devices, mode=mode, min_valid=min_valid, resume=not anew,
-        progress=sys.stderr.isatty(),
+        trained, survey, out, stride, devices, samples=None if samples is None else gp.read_samples(samples),
+        resume=not anew, progress=sys.stderr.isatty(), **how,
     )  # fmt: skip
     from geoprospect.stores import open_source
 

@@ -175,6 +175,7 @@ class PredictionSection(_Section):
     stride: _Positive | None = None
     cells: tuple[_Positive, _Positive] | None = None
     min_valid: _Share = 0.5
+    edge: Literal["drop", "pad"] = "drop"
 
 
 class TargetsSection(_Section):

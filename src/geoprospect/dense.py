@@ -152,6 +152,9 @@ class Dense(nn.Module):
         Cells of context on every side beyond which a window sees nothing, a multiple of 32.
     stride, crop : int
         As given.
+    activation : bool
+        Whether the answers end with what the features in the middle of the window alone say: their part of the
+        difference of the logits, whose mean over all features of the window that difference is.
 
     Raises
     ------
@@ -167,7 +170,7 @@ class Dense(nn.Module):
             raise InputError(f"stride={stride!r}: a trunk can be turned to {', '.join(map(str, STRIDES))}")
         if network.training:
             raise InputError("network: is in training mode; call network.eval()")
-        self.stride = stride
+        self.stride, self.activation = stride, False
         last_features(network)
         copied = copy.deepcopy(network)
         set_halo(copied, 0)
@@ -200,7 +203,7 @@ class Dense(nn.Module):
         Returns
         -------
         (B, 2, n, m)
-            Logits of barren and ore.
+            Logits of barren and ore; more channels where the head has more, or with `activation`.
 
         Raises
         ------
@@ -227,7 +230,14 @@ class Dense(nn.Module):
         last = [start + n + (self.features - 1) * apart for start, n in zip(first, shape, strict=True)]
         logits = logits[..., first[0] : last[0], first[1] : last[1]]
         mean = logits.new_full((logits.shape[1], 1, self.features, self.features), 1 / self.features**2)
-        return nn.functional.conv2d(logits, mean, dilation=apart, groups=logits.shape[1])
+        found = nn.functional.conv2d(logits, mean, dilation=apart, groups=logits.shape[1])
+        if not self.activation:
+            return found
+        middle = mean.new_zeros(1, 1, self.features, self.features)
+        inner = slice((self.features - 1) // 2, self.features // 2 + 1)  # one feature, or two by two
+        middle[..., inner, inner] = 1 / (inner.stop - inner.start) ** 2
+        said = nn.functional.conv2d(logits[:, 1:2] - logits[:, :1], middle, dilation=apart)
+        return torch.cat([found, said], 1)
 
 
 def slid(network: nn.Module, crop: int, stride: int) -> Dense:

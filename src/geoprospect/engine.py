@@ -24,15 +24,19 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from geoprospect._kernels.patches import gather
+from geoprospect.applicability import dissimilarity
 from geoprospect.dense import STRIDES, Dense, slid
 from geoprospect.errors import DeviceError, DivergenceError, InputError
 from geoprospect.model import ProspectivityModel
-from geoprospect.networks import folded
-from geoprospect.sources import Packing, Source
+from geoprospect.networks import folded, with_projection
+from geoprospect.sources import Packing, Padded, Source
 
 log = logging.getLogger("geoprospect")
 
 Mode = Literal["window", "dense"]
+Edge = Literal["drop", "pad"]
+# Bands of a map that are made when they are asked for.
+MORE_BANDS = ("logit", "n_models", "activation")
 # Bytes of scaled ground on a device, of one strip.
 _HELD_BYTES = {"cpu": 384 * 2**20, "cuda": 512 * 2**20}
 # And of what is read at once, which the next piece waits beside: the first is waited for, the others are not.
@@ -101,6 +105,10 @@ class Settings:
         Cells of context, in mode 'dense'.
     compiled : bool
         Whether torch compiles the networks first, on a GPU.
+    edge : {'drop', 'pad'}
+        As in `predict`.
+    more : tuple of str
+        Bands that were asked for, of `MORE_BANDS`.
     """
 
     stride: int
@@ -112,12 +120,33 @@ class Settings:
     threads: int
     halo: int = 0
     compiled: bool = False
+    edge: Edge = "drop"
+    more: tuple[str, ...] = ()
 
 
-def bands_of(model: ProspectivityModel) -> tuple[str, ...]:
-    """Return the bands of a model's maps: `probability`, `valid`, of several networks `std`, and `calibrated`."""
-    spread = ("std",) if len(model.networks) > 1 else ()
-    return "probability", "valid", *spread, *(("calibrated",) if model.calibration is not None else ())
+def bands_of(model: ProspectivityModel, settings: Settings) -> tuple[str, ...]:
+    """Return the bands of a map: `probability`, `valid`, what the model brings, and what was asked for."""
+    brought = {
+        "std": len(model.networks) > 1, "calibrated": model.calibration is not None,
+        "dissimilarity": model.applicability is not None,
+    }  # fmt: skip
+    return "probability", "valid", *(name for name, has in brought.items() if has), *settings.more
+
+
+def padded(source: Source, crop: int, settings: Settings) -> Source:
+    """Return the survey with as much ground without data around it as `edge` asks for.
+
+    With 'pad' so much that the map covers the survey; the windows that lie within it stay where they are.
+    """
+    if settings.edge == "drop":
+        return source
+    step, sides = settings.stride, []
+    for length in source.grid.shape:
+        before = math.ceil(max(0, crop - step) / (2 * step)) * step
+        # Cells of the map lie about the middle of their windows; the last is to reach the edge.
+        n = math.ceil(max(0, length + before - (crop + step) / 2) / step) + 1
+        sides.append((before, max(0, (n - 1) * step + crop - before - length)))
+    return Padded(source, (sides[0], sides[1]))
 
 
 def batch_for(crop: int, device: torch.device) -> int:
@@ -214,14 +243,17 @@ def ground_of(tile: Tile, crop: int, settings: Settings, shape: tuple[int, int])
 
 
 def reads(
-    strip: Sequence[Tile], crop: int, settings: Settings, shape: tuple[int, int], block: tuple[int, int]
+    strip: Sequence[Tile], crop: int, settings: Settings, shape: tuple[int, int], block: tuple[int, int], north: int = 0
 ) -> Iterator[tuple[Tile, slice, slice]]:
-    """Go down a strip; yield each tile, the rows that are still to be read for it (whole blocks), and the columns."""
+    """Go down a strip; yield each tile, the rows that are still to be read for it (whole blocks), and the columns.
+
+    The first block begins at the row `north`.
+    """
     have = -1
     for tile in strip:
         rows, cols = ground_of(tile, crop, settings, shape)
         start = max(rows.start, have)
-        stop = max(start, min(shape[0], -(-rows.stop // block[0]) * block[0]))
+        stop = max(start, min(shape[0], north - (north - rows.stop) // block[0] * block[0]))
         yield tile, slice(start, stop), cols
         have = stop
 
@@ -330,13 +362,28 @@ class Engine:
 
     def __init__(self, model: ProspectivityModel, settings: Settings, device: torch.device) -> None:
         self.model, self.settings, self.device = model, settings, device
-        self.batch = settings.batch
+        self.batch, self.bands = settings.batch, bands_of(model, settings)
         self.dtype = next(model.networks[0].parameters(), torch.zeros(())).dtype
         # Copies: what is moved and cast here must not be the model's own.
+        near = model.applicability
+        wide = [
+            network if near is None else with_projection(network, torch.from_numpy(near[number].projection))
+            for number, network in enumerate(model.networks)
+        ]
         copies = [
             slid(network, model.crop, trunk_stride(settings.stride)) if settings.mode == "dense" else folded(network)
-            for network in model.networks
+            for network in wide
         ]
+        for one in copies:
+            if isinstance(one, Dense):
+                one.activation = "activation" in settings.more
+        self._near = [one.reference(settings.mode) for one in near or ()]
+        self._points = [torch.from_numpy(one.points).to(device, self.dtype) for one in self._near]
+        # What each network is asked for about every window.
+        self._asked = (
+            "probability",
+            *(name for name in ("dissimilarity", "logit", "activation") if name in self.bands),
+        )
         self._networks: list[nn.Module] = [
             one.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for one in copies
@@ -372,7 +419,7 @@ class Engine:
         """
         shape, crop, bands = source.grid.shape, self.model.crop, self.model.bands
         block = readable(source.block, shape, self.dtype.itemsize * len(bands), self.settings)
-        todo = list(reads(strip, crop, self.settings, shape, block))
+        todo = list(reads(strip, crop, self.settings, shape, block, source.origin[0]))
         first, end = 0, 0
         most = 0
         for tile, rows, _ in todo:
@@ -419,21 +466,38 @@ class Engine:
         share = share_of_data(ground.valid, rows, cols, crop)
         wanted = (share >= self.settings.min_valid) & (share > 0)
         done(int((~wanted).sum()))
-        each = torch.full((len(self._networks), *tile.shape), torch.nan, device=self.device, dtype=self.dtype)
+        shape = (len(self._networks), len(self._asked), *tile.shape)
+        each = torch.full(shape, torch.nan, device=self.device, dtype=self.dtype)
         if self.settings.mode == "dense":
             self._by_ground(each, ground, wanted, rows, cols, done)
         else:
             self._by_window(each, ground, wanted, rows, cols, done)
-        for number, found in enumerate(each):
+        for number, (found, *_) in enumerate(each):
             if not bool(torch.isfinite(found[wanted]).all()):
                 raise ruined(number)
-        found = {"probability": each.mean(0), "valid": share}
-        if len(each) > 1:
-            found["std"] = each.std(0, correction=1)
-        bands = {name: values.cpu().numpy() for name, values in found.items()}
+        bands = {name: each[:, at].mean(0).cpu().numpy() for at, name in enumerate(self._asked)}
+        bands["valid"] = share.cpu().numpy()
+        if "std" in self.bands:
+            bands["std"] = each[:, 0].std(0, correction=1).cpu().numpy()
+        if "n_models" in self.bands:
+            bands["n_models"] = (wanted * len(each)).to(self.dtype).cpu().numpy()
         if self.model.calibration is not None:
             bands["calibrated"] = self.model.calibration.apply(bands["probability"])
         return bands
+
+    def _told(self, number: int, logits: Tensor) -> Tensor:
+        """Return what was asked for about windows (K, N), from what a network answers to each (N, 2 and more)."""
+        two = logits[:, :2]
+        found = {
+            "probability": torch.softmax(two, 1)[:, 1],
+            "logit": two[:, 1] - two[:, 0],
+            "activation": logits[:, -1],
+        }
+        if self._near:
+            points = self._points[number]
+            features = logits[:, 2 : 2 + points.shape[1]]
+            found["dissimilarity"] = dissimilarity(features, points, self._near[number].scale)
+        return torch.stack([found[name] for name in self._asked])
 
     # -- window by window
 
@@ -448,8 +512,8 @@ class Engine:
             try:
                 patches = gather(stack, rows[part[:, 0]], cols[part[:, 1]], self.model.crop)
                 for number in range(len(self._networks)):
-                    logits = self._logits(number, patches, len(at) >= _WORTH_RECORDING * self.batch)  # (B, 2)
-                    each[number, part[:, 0], part[:, 1]] = torch.softmax(logits.to(self.dtype), 1)[:, 1]
+                    logits = self._logits(number, patches, len(at) >= _WORTH_RECORDING * self.batch)  # (B, 2 and more)
+                    each[number, :, part[:, 0], part[:, 1]] = self._told(number, logits.to(self.dtype))
             except torch.OutOfMemoryError as err:
                 if self.batch == 1:
                     raise DeviceError(
@@ -472,7 +536,7 @@ class Engine:
         windows = windows.to(self._ground_dtype).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             each = [self._logits(number, windows, many=False) for number in range(len(self._networks))]
-            return torch.stack([torch.softmax(logits.to(self.dtype), 1)[:, 1] for logits in each]).cpu().numpy()
+            return torch.stack([torch.softmax(logits[:, :2].to(self.dtype), 1)[:, 1] for logits in each]).cpu().numpy()
 
     def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
         """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""
@@ -512,7 +576,7 @@ class Engine:
             ]
             try:
                 for number, network in enumerate(self._networks):
-                    each[(number, *tile)] = self._slid(network, stack, places)  # type: ignore[arg-type]
+                    each[(number, slice(None), *tile)] = self._slid(number, network, stack, places)  # type: ignore[arg-type]
             except torch.OutOfMemoryError as err:
                 if all(at.stop - at.start == 1 for at in tile):
                     raise DeviceError(
@@ -529,10 +593,10 @@ class Engine:
             )
             torch.cuda.empty_cache()
             todo += _quarters(tile)
-        each[:, ~wanted] = torch.nan
+        each[:, :, ~wanted] = torch.nan
 
-    def _slid(self, dense: Dense, stack: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
-        """Return the probability of ore of the windows from a first place to a last, (n, m)."""
+    def _slid(self, number: int, dense: Dense, stack: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+        """Return what was asked for about the windows from a first place to a last, (K, n, m)."""
         part, context, shape = [], [], []
         for (first, last), length in zip(places, stack.shape[1:], strict=True):
             start = max(0, first - dense.halo)
@@ -542,9 +606,9 @@ class Engine:
         cells = stack[:, part[0], part[1]][None].contiguous(memory_format=torch.channels_last)
         with self._precision():
             logits = dense(cells, (context[0], context[1]), (shape[0], shape[1]))[0]
-        ore = torch.softmax(logits.to(self.dtype), dim=0)[1]
         sparse = self.settings.stride // dense.stride
-        return ore[::sparse, ::sparse]
+        logits = logits[:, ::sparse, ::sparse].to(self.dtype)
+        return self._told(number, logits.flatten(1).T).reshape(-1, *logits.shape[1:])
 
 
 @contextlib.contextmanager

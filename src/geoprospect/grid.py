@@ -411,6 +411,28 @@ class Grid:
         ny, nx = ((n - window) // stride + 1 for n in self.shape)
         return type(self)(self.crs, transform, (ny, nx))
 
+    def part(self, row: int, col: int, shape: int | tuple[int, int]) -> Self:
+        """Return the grid of a rectangle of cells, which may reach beyond this one.
+
+        Parameters
+        ----------
+        row, col : int
+            North-west cell; negative to the north and west of this grid.
+        shape : int or tuple of int
+            Rows and columns.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        InputError
+            When the shape is not of positive whole numbers.
+        """
+        t = self.transform
+        return type(self)(self.crs, Affine(t.a, 0, t.c + t.a * col, 0, t.e, t.f + t.e * row), shape)
+
     def dataset(
         self,
         bands: Mapping[str, NDArray[Any]],

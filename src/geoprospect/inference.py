@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast, get_args
 
 import geopandas as gpd
@@ -19,9 +19,12 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_choice, check_int, check_number, check_shape
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
+from geoprospect.applicability import mean_threshold
 from geoprospect.calibration import CALIBRATED
 from geoprospect.dense import STRIDES
 from geoprospect.engine import (
+    MORE_BANDS,
+    Edge,
     Engine,
     Mode,
     Settings,
@@ -30,6 +33,7 @@ from geoprospect.engine import (
     batch_for,
     deterministic,
     halo_of,
+    padded,
     readable,
     ruined,
     tiles,
@@ -38,6 +42,8 @@ from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid
 from geoprospect.model import ProspectivityModel, check_match
 from geoprospect.networks import set_halo
+from geoprospect.samples import Samples
+from geoprospect.sampling import Distances, places_on
 from geoprospect.sources import InMemory, Source
 from geoprospect.windows import Windows
 
@@ -55,6 +61,9 @@ def predict(
     *,
     mode: str = "window",
     min_valid: float = 0.5,
+    edge: str = "drop",
+    more: Sequence[str] = (),
+    samples: Samples | None = None,
     precision: str = "auto",
     progress: bool = False,
 ) -> xr.Dataset:
@@ -80,6 +89,16 @@ def predict(
         ``mode`` of the map says which.
     min_valid : float, default 0.5
         Windows with a smaller share of cells with data are NaN and not computed.
+    edge : {'drop', 'pad'}, default 'drop'
+        'drop' leaves out the windows that would hang over the rim of the survey, so that the map is half a window
+        smaller on every side. 'pad' covers the whole survey: ground beyond the rim counts as without data, and
+        `min_valid` decides; at 0.5 the windows about the corners remain NaN.
+    more : sequence of {'logit', 'n_models', 'activation'}, default ()
+        Further bands. ``logit``: the logarithm of the odds of ore, the mean over the models, which does not saturate
+        as the probability does. ``n_models``: how many gave an answer. ``activation``: in mode 'dense', the part of the
+        logit that the ground in the middle of the window speaks for.
+    samples : Samples, optional
+        From which the survey was made; the map then has a band ``support``, the distance from the nearest one.
     precision : {'auto', 'float32'}
         'auto' computes the features in bfloat16 on a GPU and in float32 on the CPU.
     progress : bool, default False
@@ -91,13 +110,18 @@ def predict(
         On the grid of the window centres (see `Grid.strided`): ``probability`` of ore in the window
         about the cell, the mean over the models, uncalibrated; ``valid``, the share of cells
         with data; with several models ``std``, their standard deviation; where the model carries a
-        calibration, ``calibrated``. float32, dims (y, x).
+        calibration, ``calibrated``; where it knows the features of its training windows
+        (`ProspectivityModel.with_applicability`), ``dissimilarity`` of the window from them, whose attribute
+        ``threshold`` is where the area of applicability ends; and what was asked for. float32, dims (y, x).
 
     Raises
     ------
     NameNotFoundError, InputError
         When bands are missing, or units or cell size differ from the model's; when `mode` is 'dense' and the stride is
-        no multiple of 4, or the network cannot be slid exactly.
+        no multiple of 4, or the network cannot be slid exactly; when there is no such band, or none of the samples
+        lies on the map.
+    CRSError
+        When samples are given and the survey is in degrees.
     DeviceError
         When the device cannot be used.
 
@@ -116,12 +140,15 @@ def predict(
     >>> dict(gp.predict(model, survey, stride=4, device="cpu").sizes)
     {'y': 15, 'x': 15}
     """
-    target, source = resolve_device(device), InMemory(survey)
-    settings = settings_for(model, source, stride, mode, min_valid, target, precision)
+    target, inside = resolve_device(device), InMemory(survey)
+    settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
     warn_of_windows_alone(model, settings.mode)
+    source = padded(inside, model.crop, settings)
+    grid = source.grid.strided(model.crop, settings.stride)
+    support = {} if samples is None else {"support": Distances(places_on(samples, grid), grid)[:, :]}
     maps = predicted(model, source, settings, target, progress)
     bands, whole = attributes(model, source.grid, settings)
-    result = source.grid.strided(model.crop, settings.stride).dataset(maps, bands)
+    result = grid.dataset(maps | support, bands)
     result.attrs.update(whole)
     return result
 
@@ -129,9 +156,9 @@ def predict(
 def predicted(
     model: ProspectivityModel, source: Source, settings: Settings, device: torch.device, progress: bool
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the bands of a map, whole and in memory."""
+    """Return the bands of a map, whole and in memory; of a survey that is padded already."""
     grid = source.grid.strided(model.crop, settings.stride)
-    maps = {name: np.full(grid.shape, np.nan, np.float32) for name in bands_of(model)}
+    maps = {name: np.full(grid.shape, np.nan, np.float32) for name in bands_of(model, settings)}
     engine = Engine(model, settings, device)
     total = grid.shape[0] * grid.shape[1]
     bar = tqdm(total=total, desc="predicting", unit="window", disable=not progress)
@@ -157,7 +184,7 @@ def bytes_per_cell(model: ProspectivityModel) -> int:
 
 def settings_for(
     model: ProspectivityModel, source: Source, stride: int | None, mode: str, min_valid: float, device: torch.device,
-    precision: str,
+    precision: str, edge: str = "drop", more: Sequence[str] = (),
 ) -> Settings:  # fmt: skip
     """Check what a map is to be made by, and return it with what follows from the model and the device.
 
@@ -168,19 +195,35 @@ def settings_for(
     """
     mode = chosen_mode(model, mode)
     check_choice("precision", precision, _PRECISIONS)
+    check_choice("edge", edge, get_args(Edge))
+    bands = _check_more(more, mode)
     check_match(model, source.units, source.grid.resolution)
     step = default_stride(model, mode) if stride is None else check_int("stride", stride)
     return Settings(
         stride=step, mode=cast("Mode", mode), min_valid=check_number("min_valid", min_valid, minimum=0, maximum=1),
         device=device.type, precision="bfloat16" if precision == "auto" and device.type == "cuda" else "float32",
         batch=batch_for(model.crop, device), threads=torch.get_num_threads(),
-        halo=halo_of(model, step) if mode == "dense" else 0,
+        halo=halo_of(model, step) if mode == "dense" else 0, edge=cast("Edge", edge), more=bands,
     )  # fmt: skip
+
+
+def _check_more(more: Sequence[str], mode: str) -> tuple[str, ...]:
+    """Return the bands that are asked for, each once and in one order."""
+    if isinstance(more, str) or not all(isinstance(name, str) for name in more):
+        raise InputError(f"more={more!r}: needs a list of names, such as ['logit']")
+    for name in more:
+        check_choice("more", name, MORE_BANDS)
+    if "activation" in more and mode != "dense":
+        raise InputError(
+            "more: 'activation' is of mode='dense', where the features of the ground are at hand; pass that, or "
+            "explain windows with attribute(…, method='grad-cam')"
+        )
+    return tuple(name for name in MORE_BANDS if name in more)
 
 
 def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the attributes of a map's bands, and those of the map itself; `grid` is the survey's."""
-    bands = {
+    bands: dict[str, dict[str, Any]] = {
         "probability": {
             "units": "1",
             "long_name": "probability of ore (uncalibrated)",
@@ -194,11 +237,22 @@ def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tup
             "window_width": model.crop * max(grid.resolution),
             "calibrated": 1,
         },
+        "dissimilarity": {
+            "units": "1",
+            "long_name": "dissimilarity of the features from those of the training windows",
+        },
+        "logit": {"units": "1", "long_name": "logarithm of the odds of ore, mean over the models"},
+        "n_models": {"units": "1", "long_name": "models that gave an answer"},
+        "activation": {"units": "1", "long_name": "logarithm of the odds of ore by the middle of the window"},
+        "support": {"units": grid.unit, "long_name": "distance to the nearest sample"},
     }
     whole = {
         "network": model.network, "n_models": len(model.networks), "window": model.crop, "stride": settings.stride,
-        "mode": settings.mode, "bands": ", ".join(model.bands), "training_seed": model.seed,
+        "mode": settings.mode, "edge": settings.edge, "bands": ", ".join(model.bands), "training_seed": model.seed,
     }  # fmt: skip
+    if model.applicability is not None:
+        threshold = mean_threshold(model.applicability, settings.mode)
+        bands["dissimilarity"]["threshold"] = whole["dissimilarity_threshold"] = threshold
     return bands, whole
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -22,15 +22,17 @@ from torch import nn
 
 from geoprospect._checks import check_int
 from geoprospect._version import __version__
+from geoprospect.applicability import Applicability
 from geoprospect.calibration import Calibration
 from geoprospect.dense import DenseCheck
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import Grid
-from geoprospect.networks import build_network
+from geoprospect.networks import build_network, head_of
 from geoprospect.publishing import check_manifest, check_named, published, write_manifest
 
 _FORMAT = 1
 _META = "model.json"
+_AREA = "applicability-{}.safetensors"
 # Cell sizes closer than this share are one: a projection rounds.
 _CELL_TOLERANCE = 0.01
 
@@ -67,6 +69,8 @@ class ProspectivityModel:
         What makes its probabilities hold among balanced windows; maps then have a band ``calibrated``.
     dense_check : DenseCheck, optional
         What `check_dense` found, for ``predict(mode="auto")``.
+    applicability : tuple of Applicability, optional
+        Where the training windows lie among the features of each network; maps then have a band ``dissimilarity``.
 
     Examples
     --------
@@ -94,6 +98,7 @@ class ProspectivityModel:
     norm: str = "batch"
     calibration: Calibration | None = None
     dense_check: DenseCheck | None = None
+    applicability: tuple[Applicability, ...] | None = None
 
     def __repr__(self) -> str:
         """Architecture, bands and window."""
@@ -148,6 +153,31 @@ class ProspectivityModel:
         if not isinstance(check, DenseCheck):
             raise InputError(f"check: is a {type(check).__name__}, needs a DenseCheck, as check_dense returns it")
         return replace(self, dense_check=check)
+
+    def with_applicability(self, areas: Sequence[Applicability]) -> Self:
+        """Return the model with the features of its training windows, which it keeps and its maps are compared with.
+
+        Parameters
+        ----------
+        areas : sequence of Applicability
+            One per network, from `fit_applicability`.
+
+        Returns
+        -------
+        ProspectivityModel
+            With the same networks.
+
+        Raises
+        ------
+        InputError
+            When there is not one `Applicability` for each network.
+        """
+        if not all(isinstance(one, Applicability) for one in areas) or len(areas) != len(self.networks):
+            raise InputError(
+                f"areas: needs one Applicability for each of the {len(self.networks)} networks, as fit_applicability "
+                "returns them"
+            )
+        return replace(self, applicability=tuple(areas))
 
     def stack(self, survey: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Take the model's bands out of a survey, scaled as in training.
@@ -207,6 +237,7 @@ class ProspectivityModel:
             "size": self.size, "crop": self.crop, "cell_size": list(self.cell_size), "seed": self.seed,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "dense_check": None if self.dense_check is None else self.dense_check.to_dict(),
+            "applicability": None if self.applicability is None else [one.numbers() for one in self.applicability],
             "settings": self.settings, "history": self.history.to_dict(orient="list"),
             "versions": {"geoprospect": __version__, "torch": str(torch.__version__),
                          "python": platform.python_version()},
@@ -217,6 +248,8 @@ class ProspectivityModel:
                 save_file(
                     {k: v.contiguous() for k, v in network.state_dict().items()}, beside / f"network-{i}.safetensors"
                 )
+            for i, area in enumerate(self.applicability or ()):
+                save_file(area.tensors(), beside / _AREA.format(i))
             (beside / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
             write_manifest(beside)
         return path
@@ -258,7 +291,8 @@ class ProspectivityModel:
             n_models = check_int("n_models", meta["n_models"])
             norm = meta.get("norm", "batch")  # of which earlier descriptions say nothing
             files = [f"network-{i}.safetensors" for i in range(n_models)]
-            check_named(path, named, files)
+            areas = {_AREA.format(i): numbers for i, numbers in enumerate(meta.get("applicability") or ())}
+            check_named(path, named, [*files, *areas])
             networks = tuple(_read_network(path / file, meta["network"], len(bands), norm) for file in files)
             model = cls(
                 networks=networks, network=meta["network"], bands=bands, units=tuple(map(str, meta["units"])),
@@ -269,6 +303,7 @@ class ProspectivityModel:
                 settings=dict(meta["settings"]), norm=norm,
                 calibration=Calibration.from_dict(meta["calibration"]) if meta.get("calibration") else None,
                 dense_check=DenseCheck.from_dict(meta["dense_check"]) if meta.get("dense_check") else None,
+                applicability=tuple(_read_area(path / f, numbers) for f, numbers in areas.items()) or None,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
             raise CorruptFileError(f"{path / _META}: does not describe a model ({err})") from err
@@ -336,6 +371,14 @@ def _check_description(model: ProspectivityModel, file: Path) -> None:
         raise CorruptFileError(f"{file}: its scaling is not one finite offset and positive scale per band")
     if len(model.units) != n:
         raise CorruptFileError(f"{file}: has {len(model.units)} units for {n} bands")
+    areas = model.applicability or ()
+    if areas and (
+        len(areas) != len(model.networks)
+        or any(
+            a.projection.shape[1] != head_of(one)[1].in_features for a, one in zip(areas, model.networks, strict=True)
+        )
+    ):
+        raise CorruptFileError(f"{file}: its training features are not those of its networks")
     if model.crop > model.size or not all(0 < step < math.inf for step in model.cell_size):
         raise CorruptFileError(
             f"{file}: size={model.size}, crop={model.crop}, cell_size={model.cell_size} describe no window"
@@ -355,6 +398,13 @@ def _read_network(file: Path, name: str, n_bands: int, norm: str) -> nn.Module:
     if bad:
         raise CorruptFileError(f"{file}: {bad[0]} holds values that are not finite")
     return network.eval()
+
+
+def _read_area(file: Path, numbers: Mapping[str, Any]) -> Applicability:
+    try:
+        return Applicability.from_parts(load_file(file), numbers)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
+        raise CorruptFileError(f"{file}: does not describe the features of training windows ({err})") from err
 
 
 def _same_weights(read: ProspectivityModel, meant: ProspectivityModel) -> None:

@@ -229,6 +229,32 @@ class _InFull(nn.Module):
         return found
 
 
+def head_of(network: nn.Module) -> tuple[str, nn.Linear]:
+    """Return the layer that turns the mean features of a window into logits, and its name.
+
+    Raises
+    ------
+    InputError
+        When the network has no such layer, as those that are not from `build_network`.
+    """
+    found = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not found:
+        raise InputError(f"network: {type(network).__name__} does not come from build_network; build it there")
+    return found[-1]
+
+
+def with_projection(network: nn.Module, directions: Tensor) -> nn.Module:
+    """Return a copy whose answers are the logits and, beside them, the features projected on directions (k, F)."""
+    copied = copy.deepcopy(network)
+    name, head = head_of(copied)
+    wide = nn.Linear(head.in_features, head.out_features + len(directions)).to(head.weight)
+    with torch.no_grad():
+        wide.weight.copy_(torch.cat([head.weight, directions.to(head.weight)]))
+        wide.bias.zero_()[: head.out_features].copy_(head.bias)
+    copied.set_submodule(name, wide.train(head.training).requires_grad_(False))
+    return copied
+
+
 def last_features(network: nn.Module) -> Crop:
     """Return the layer whose output are the last features before they are pooled, (B, F, H/32, W/32).
 

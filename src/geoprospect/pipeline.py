@@ -30,6 +30,7 @@ from geoprospect.metrics import Evaluation, evaluate
 from geoprospect.model import ProspectivityModel
 from geoprospect.publishing import published
 from geoprospect.rasters import read_bands
+from geoprospect.references import fit_applicability
 from geoprospect.samples import Samples, read_deposits, read_samples
 from geoprospect.scores import Scores
 from geoprospect.screening import screen, screening_points
@@ -210,11 +211,15 @@ def _prospect(
     if scores is not None and scores.map is not None:
         write_cog(scores.map, folder / "out_of_fold.tif")
     model = train(windows, chosen, rng=c.seed, **training)
+    model = model.with_applicability(fit_applicability(model, windows, chosen, device))
     calibration = None if scores is None else _calibration(scores, c)
     if calibration is not None:
         model = model.calibrated(calibration)
     model.save(folder / "model")
-    result = predict(model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, progress=progress)
+    result = predict(
+        model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, edge=c.prediction.edge,
+        samples=samples, progress=progress,
+    )  # fmt: skip
     write_cog(result, folder / "prospectivity.tif")
     shape = c.prediction.cells or (grid.shape[0] // windows.size, grid.shape[1] // windows.size)
     cells = predict_cells(model, survey, shape, device, min_valid=c.prediction.min_valid)

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,12 +29,15 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_output_file
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._version import __version__
-from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, readable, reads
+from geoprospect.applicability import Applicability
+from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, padded, readable, reads
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.exports import check_store, small_cache, write_cog, write_zarr
 from geoprospect.grid import Grid
 from geoprospect.inference import attributes, bytes_per_cell, settings_for, strips_of, warn_of_windows_alone
 from geoprospect.model import ProspectivityModel
+from geoprospect.samples import Samples
+from geoprospect.sampling import Distances, places_on
 from geoprospect.sources import Source
 from geoprospect.stores import SurveyLike, open_source
 
@@ -145,13 +148,15 @@ def plan_inference(
     *,
     mode: str = "window",
     min_valid: float = 0.5,
+    edge: str = "drop",
+    more: Sequence[str] = (),
     precision: str = "auto",
 ) -> Plan:
     """Say what a map will take before it is begun; the time by that of one batch of windows.
 
     Parameters
     ----------
-    model, stride, device, mode, min_valid, precision
+    model, stride, device, mode, min_valid, edge, more, precision
         As in `predict`.
     survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
         As in `predict_to_cog`.
@@ -175,8 +180,9 @@ def plan_inference(
     >>> print(gp.plan_inference(model, survey, stride=4, device="cpu").summary)
     225 windows every 4 cells (mode 'window'), a map of 15 x 15 cells in 1 tile, 1 strip. Reads ...
     """
-    source, target = open_source(survey), resolve_device(device)
-    plan = _plan(model, source, settings_for(model, source, stride, mode, min_valid, target, precision))
+    inside, target = open_source(survey), resolve_device(device)
+    settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
+    plan = _plan(model, inside, padded(inside, model.crop, settings), settings)
     return replace(plan, seconds=plan.flops / _speed(model, plan.settings, target))
 
 
@@ -189,6 +195,9 @@ def predict_to_cog(
     *,
     mode: str = "window",
     min_valid: float = 0.5,
+    edge: str = "drop",
+    more: Sequence[str] = (),
+    samples: Samples | None = None,
     precision: str = "auto",
     resume: bool = True,
     client: Any = None,
@@ -206,7 +215,7 @@ def predict_to_cog(
 
     Parameters
     ----------
-    model, stride, mode, min_valid, precision
+    model, stride, mode, min_valid, edge, more, samples, precision
         As in `predict`.
     device : str or sequence of str, default 'auto'
         As in `predict`, or several of one kind, such as ['cuda:0', 'cuda:1']: each takes bands of tiles. The bytes of
@@ -232,7 +241,7 @@ def predict_to_cog(
 
     Raises
     ------
-    NameNotFoundError, InputError, DeviceError
+    NameNotFoundError, InputError, CRSError, DeviceError
         As `predict`; and when an earlier call left a map that was begun with another model, survey or
         settings: the message names what differs.
     CorruptFileError
@@ -258,10 +267,13 @@ def predict_to_cog(
 
     in_store = Path(path).suffix.lower() == ".zarr"
     file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
-    source, targets = open_source(survey), _devices(device)
-    settings = settings_for(model, source, stride, mode, min_valid, targets[0], precision)
+    inside, targets = open_source(survey), _devices(device)
+    settings = settings_for(model, inside, stride, mode, min_valid, targets[0], precision, edge, more)
     warn_of_windows_alone(model, settings.mode)
-    plan = _plan(model, source, settings)
+    source = padded(inside, model.crop, settings)
+    plan = _plan(model, inside, source, settings)
+    # Before anything is computed; and made when the map is put together.
+    support = {} if samples is None else {"support": Distances(places_on(samples, plan.grid), plan.grid)}
     folder = file.with_name(f"{file.name}.partial")
     # GDAL would keep blocks that are read once, in a twentieth of the machine's memory.
     with small_cache(), _Partial.opened(folder, plan, _fingerprint(model, source, settings), resume) as partial:
@@ -277,7 +289,7 @@ def predict_to_cog(
                 for tile, found, batch in made:
                     partial.keep(tile, found, batch)
         attrs, whole = attributes(model, source.grid, settings)
-        data = partial.dataset(attrs)
+        data = partial.dataset(support, attrs)
         data.attrs.update(whole)
         with dask.config.set(scheduler="threads"):  # a client would have its workers read what lies on this disk
             (write_zarr if in_store else write_cog)(data, file)
@@ -297,24 +309,27 @@ def _devices(device: str | Sequence[str]) -> list[torch.device]:
 # -- the plan ----------------------------------------------------------------------------------
 
 
-def _plan(model: ProspectivityModel, source: Source, settings: Settings) -> Plan:
+def _plan(model: ProspectivityModel, inside: Source, source: Source, settings: Settings) -> Plan:
+    """Return the plan for a survey `source`, which is `inside` with ground without data around it."""
     strips = strips_of(model, source, settings)
-    grid, shape = source.grid.strided(model.crop, settings.stride), source.grid.shape
+    grid, shape, (ny, nx) = source.grid.strided(model.crop, settings.stride), source.grid.shape, inside.grid.shape
+    north, west = source.origin
     itemsize, read, held = source.itemsize(model.bands), 0, 0
     a_cell = bytes_per_cell(model)
     block = readable(source.block, shape, a_cell, settings)
     for strip in strips:
-        for tile, rows, cols in reads(strip, model.crop, settings, shape, block):
-            west, east = (edge // block[1] * block[1] for edge in (cols.start, cols.stop + block[1] - 1))
-            read += (rows.stop - rows.start) * (min(east, shape[1]) - west) * itemsize
+        for tile, rows, cols in reads(strip, model.crop, settings, shape, block, north):
+            high = max(0, min(rows.stop - north, ny) - max(rows.start - north, 0))
+            first, last = (edge // block[1] * block[1] for edge in (cols.start - west, cols.stop - west + block[1] - 1))
+            read += high * max(0, min(last, nx) - max(first, 0)) * itemsize
             seen, width = ground_of(tile, model.crop, settings, shape)[0], cols.stop - cols.start
             kept = (max(rows.stop, seen.stop) - seen.start) * width * (a_cell + 1)
             held = max(held, kept + 2 * (rows.stop - rows.start) * width * itemsize)
-    bands = bands_of(model)
+    bands = bands_of(model, settings)
     windows = grid.shape[0] * grid.shape[1]
     return Plan(
-        grid=grid, survey_shape=shape, settings=settings, strips=tuple(map(tuple, strips)), windows=windows,
-        bytes_survey=shape[0] * shape[1] * itemsize, bytes_read=read, bytes_held=held,
+        grid=grid, survey_shape=inside.grid.shape, settings=settings, strips=tuple(map(tuple, strips)), windows=windows,
+        bytes_survey=ny * nx * itemsize, bytes_read=read, bytes_held=held,
         bytes_written=windows * 4 * len(bands), flops=_flops(model, settings, strips), bands=bands,
     )  # fmt: skip
 
@@ -498,6 +513,7 @@ def _fingerprint(model: ProspectivityModel, source: Source, settings: Settings) 
         "bands": model.bands, "units": model.units, "offset": model.offset.tolist(), "scale": model.scale.tolist(),
         "crop": model.crop, "weights": weights.hexdigest(),
         "calibration": None if model.calibration is None else model.calibration.to_dict(),
+        "applicability": None if model.applicability is None else _digest_of(model.applicability),
     }  # fmt: skip
     chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
     found = {
@@ -506,6 +522,16 @@ def _fingerprint(model: ProspectivityModel, source: Source, settings: Settings) 
     }  # fmt: skip
     as_it_reads_back: dict[str, Any] = json.loads(json.dumps(found))
     return as_it_reads_back
+
+
+def _digest_of(areas: Sequence[Applicability]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for area in areas:
+        digest.update(json.dumps(area.numbers()).encode())
+        for name, tensor in sorted(area.tensors().items()):
+            digest.update(name.encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Partial:
@@ -532,7 +558,7 @@ class _Partial:
             before = _read_plan(folder)
             if before is not None:
                 _check_same(folder, before["fingerprint"], fingerprint)
-                settings = Settings(**before["settings"])
+                settings = Settings(**before["settings"] | {"more": tuple(before["settings"]["more"])})
             else:
                 _emptied(folder)
                 settings = plan.settings
@@ -605,15 +631,13 @@ class _Partial:
     def _read(self, name: str, rows: slice, cols: slice) -> NDArray[np.float32]:
         return _Kept(self.folder / f"{name}.f32", self.plan.grid.shape)[rows, cols]
 
-    def dataset(self, attrs: dict[str, Any]) -> xr.Dataset:
-        """Return the map, read from the disk chunk by chunk."""
+    def dataset(self, others: Mapping[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
+        """Return the map, read from the disk chunk by chunk, with other rasters that are made in the same way."""
         import dask.array
 
         from_array: Any = dask.array.from_array  # without types
-        bands = {
-            name: from_array(_Kept(self.folder / f"{name}.f32", self.plan.grid.shape), chunks=2048, name=False)
-            for name in self.plan.bands
-        }
+        kept = {name: _Kept(self.folder / f"{name}.f32", self.plan.grid.shape) for name in self.plan.bands}
+        bands = {name: from_array(one, chunks=2048, name=False) for name, one in {**kept, **others}.items()}
         return self.plan.grid.dataset(bands, attrs)
 
 

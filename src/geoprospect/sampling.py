@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
@@ -71,9 +73,26 @@ def support(samples: Samples, grid: Grid, window: int | None = None) -> xr.Datas
     """
     with contextlib.suppress(ImportError):
         import rioxarray  # noqa: F401  (so that the bands have .rio; where rasterio is absent they have not)
+    size = None if window is None else check_int("window", window)
+    points = places_on(samples, grid)
+    bands = {"distance": _distance(points, grid)}
+    attrs = {"distance": {"units": grid.unit, "long_name": "distance to the nearest sample"}}
+    if size is not None:
+        bands["n_samples"] = _count(points, grid, size)
+        attrs["n_samples"] = {"units": "samples", "long_name": f"samples within {size} x {size} cells"}
+    return grid.dataset(bands, attrs)
+
+
+def places_on(samples: Samples, grid: Grid) -> NDArray[np.float64]:
+    """Return the places (n, 2) of samples with a value, in the CRS of a grid, where distances are lengths.
+
+    Raises
+    ------
+    CRSError, InputError
+        As `support`.
+    """
     if not isinstance(samples, Samples):
         raise InputError(f"samples: is a {type(samples).__name__}, needs Samples; read a table with read_samples(path)")
-    size = None if window is None else check_int("window", window)
     if not grid.crs.is_projected:
         raise CRSError(
             f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
@@ -83,12 +102,27 @@ def support(samples: Samples, grid: Grid, window: int | None = None) -> xr.Datas
     points = moved.points[~np.isnan(moved.values).all(axis=1)]
     if not grid.contains(*points.T).any():
         raise InputError("samples: none of those with a value lies on the grid; are both CRS right?")
-    bands = {"distance": _distance(points, grid)}
-    attrs = {"distance": {"units": grid.unit, "long_name": "distance to the nearest sample"}}
-    if size is not None:
-        bands["n_samples"] = _count(points, grid, size)
-        attrs["n_samples"] = {"units": "samples", "long_name": f"samples within {size} x {size} cells"}
-    return grid.dataset(bands, attrs)
+    return points
+
+
+@dataclass(frozen=True)
+class Distances:
+    """A raster of distances from the nearest of some places, computed where it is asked for."""
+
+    points: NDArray[np.float64]
+    grid: Grid
+    dtype: ClassVar = np.dtype(np.float32)
+    ndim: ClassVar = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.grid.shape
+
+    def __getitem__(self, place: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Return the distances in a rectangle."""
+        rows, cols = (range(*at.indices(length)) for at, length in zip(place, self.shape, strict=True))
+        return _distance(self.points, self.grid.part(rows.start, cols.start, (len(rows), len(cols))))
 
 
 def sample_spacing(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

@@ -30,6 +30,8 @@ class Source(Protocol):
     units: dict[str, str]
     block: tuple[int, int]
     """Rows and columns of the pieces in which it is kept; (1, 1) where any piece costs the same."""
+    origin: tuple[int, int]
+    """Row and column of the first piece; not (0, 0) where there is ground before the survey begins."""
 
     def packing(self, band: str) -> Packing:
         """Return how a band keeps its values."""
@@ -50,6 +52,8 @@ class Source(Protocol):
 
 class InMemory:
     """A Dataset, of NumPy, of dask or of a file that xarray reads when it is asked to."""
+
+    origin = (0, 0)
 
     def __init__(self, survey: xr.Dataset) -> None:
         self.grid = Grid.of(survey)
@@ -93,6 +97,54 @@ class InMemory:
             lazily = not getattr(band.variable, "_in_memory", True) and band.chunks is None and kept.exists()
             tokens[name] = [str(kept), *stamp(kept)] if lazily else tokenize(band.variable.data)
         return {"kind": "Dataset", "grid": grid_as_json(self.grid), "bands": tokens, "units": _of(self.units, bands)}
+
+
+class Padded:
+    """A survey with ground without data around it.
+
+    Parameters
+    ----------
+    source : Source
+        The survey.
+    around : tuple of pairs of int
+        Rows to the north and to the south, columns to the west and to the east.
+    """
+
+    def __init__(self, source: Source, around: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        self._source, self.origin = source, (around[0][0], around[1][0])
+        inside = source.grid
+        shape = (inside.shape[0] + sum(around[0]), inside.shape[1] + sum(around[1]))
+        self.grid = inside.part(-self.origin[0], -self.origin[1], shape)
+        self.units, self.block = source.units, source.block
+
+    def packing(self, band: str) -> Packing:
+        """Return how a band keeps its values."""
+        return self._source.packing(band)
+
+    def itemsize(self, bands: tuple[str, ...]) -> int:
+        """Return the bytes of a cell, all these bands together."""
+        return self._source.itemsize(bands)
+
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle; where it leaves the survey as floats, NaN beyond it."""
+        inside, place = [], []
+        for at, before, length in zip((rows, cols), self.origin, self._source.grid.shape, strict=True):
+            start, stop = (min(max(edge - before, 0), length) for edge in (at.start, at.stop))
+            inside.append(slice(start, stop))
+            place.append(slice(start + before - at.start, stop + before - at.start))
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        if any(at.start == at.stop for at in inside):
+            return np.full((len(bands), *shape), np.nan, dtype=np.float32)
+        values = self._source.read(bands, inside[0], inside[1])
+        if values.shape[1:] == shape:
+            return values
+        padded = np.full((len(bands), *shape), np.nan, dtype=np.result_type(values.dtype, np.float32))
+        padded[:, place[0], place[1]] = values
+        return padded
+
+    def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
+        """Return what tells on another day that it is the same survey."""
+        return self._source.identity(bands)
 
 
 def largest(blocks: Sequence[Sequence[int]]) -> tuple[int, int]:

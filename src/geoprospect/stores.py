@@ -99,6 +99,8 @@ class _Store(InMemory):
 class _Tiffs:
     """One GeoTIFF of several bands, or several on one grid."""
 
+    origin = (0, 0)
+
     def __init__(self, files: Mapping[str, str | os.PathLike[str]], by_key: bool) -> None:
         if not files:
             raise InputError("survey: names no file; pass a path, several paths, or {'band': path}")

@@ -1,0 +1,139 @@
+"""The training windows of a model among the features of its networks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geoprospect._kernels.devices import resolve_device
+from geoprospect._kernels.patches import channels_last, gather
+from geoprospect.applicability import Applicability, Reference
+from geoprospect.dense import Dense
+from geoprospect.errors import InputError
+from geoprospect.grid import Grid
+from geoprospect.model import ProspectivityModel
+from geoprospect.networks import FEATURE_STRIDE, head_of, set_halo
+from geoprospect.windows import Windows
+
+_DIRECTIONS = 64
+_SEED = 20210301  # of the directions, which are kept with the model
+_BATCH = 64
+
+
+def fit_applicability(
+    model: ProspectivityModel, windows: Windows, survey: xr.Dataset, device: str = "auto"
+) -> tuple[Applicability, ...]:
+    """Say where the training windows lie among the features of a model's networks.
+
+    The threshold is that of Meyer and Pebesma [1]_: of the distances of every training window to the nearest one that
+    shares no ground with it, the largest that is not further above the upper quartile than 1.5 times the distance
+    between the quartiles.
+
+    Parameters
+    ----------
+    model : ProspectivityModel
+        From `train`.
+    windows : Windows
+        Those that it was trained on. Of several draws each network takes its own.
+    survey : xarray.Dataset
+        That it was trained on.
+    device : str, default 'auto'
+        As in `predict`.
+
+    Returns
+    -------
+    tuple of Applicability
+        One per network, for `ProspectivityModel.with_applicability`.
+
+    Raises
+    ------
+    NameNotFoundError, InputError
+        When the survey lacks bands or differs in units or cell size, when windows do not fit the model or the survey,
+        when there are fewer than two windows, or when a network with a halo cannot be slid.
+    DeviceError
+        When the device cannot be used.
+
+    References
+    ----------
+    .. [1] Meyer, H. & Pebesma, E. (2021). https://doi.org/10.1111/2041-210X.13650
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> model = model.with_applicability(gp.fit_applicability(model, windows, survey, device="cpu"))
+    >>> result = gp.predict(model, survey, stride=4, device="cpu")
+    >>> (result.dissimilarity <= result.dissimilarity.threshold).mean().item() > 0.9
+    True
+    """
+    target = resolve_device(device)
+    if windows.crop != model.crop or windows.grid != Grid.of(survey):
+        raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {Grid.of(survey)}")
+    stack = channels_last(torch.from_numpy(model.stack(survey)[0]).to(target))  # (C, Y, X)
+    found = []
+    for number, network in enumerate(model.networks):
+        own = windows.of_draw(number % windows.n_draws)
+        if len(own) < 2:
+            raise InputError(f"windows: draw {number % windows.n_draws} has {len(own)}, a distance needs two")
+        directions = _directions(head_of(network)[1].in_features)
+        halo = Dense(network, model.crop, FEATURE_STRIDE).halo if model.settings.get("halo") else 0
+        try:
+            network.to(target)
+            seen = [_projected(network, directions, stack, own, cells) for cells in ((0, halo) if halo else (0,))]
+        finally:
+            network.cpu()
+        found.append(Applicability(directions.numpy(), *(_reference(points, own) for points in seen)))
+    return tuple(found)
+
+
+def _directions(n: int) -> Tensor:
+    """Return random directions (k, n) on which projections keep squared lengths on average."""
+    draws = np.random.default_rng(_SEED).normal(size=(_DIRECTIONS, n)) / math.sqrt(_DIRECTIONS)
+    return torch.from_numpy(draws.astype(np.float32))
+
+
+def _projected(
+    network: nn.Module, directions: Tensor, stack: Tensor, windows: Windows, halo: int
+) -> NDArray[np.float32]:
+    """Return the projections of what the head is given for the central crop of each window, (n, k)."""
+    kept: list[Tensor] = []
+    head = head_of(network)[1]
+    handle = head.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
+    rows, cols = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
+    set_halo(network, halo)
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(windows), _BATCH):
+                at = slice(start, start + _BATCH)
+                row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
+                network(gather(stack, row, col, windows.crop, zooms=windows.zooms[at], halo=halo).to(head.weight))
+    finally:
+        set_halo(network, 0)
+        handle.remove()
+    return np.concatenate([(features.cpu() @ directions.to(features.dtype).T).numpy() for features in kept])
+
+
+def _reference(points: NDArray[np.float32], windows: Windows) -> Reference:
+    """Return the projections of windows with their mean distance and the threshold in units of it."""
+    at = torch.from_numpy(points).double()
+    distance = torch.cdist(at, at).numpy()
+    scale = float(distance[~np.eye(len(points), dtype=bool)].mean()) or 1.0  # of a network that answers all alike
+    side = windows.size * windows.zooms
+    apart = [
+        (start[:, None] >= (start + side)[None]) | (start[None] >= (start + side)[:, None])
+        for start in (windows.rows, windows.cols)
+    ]
+    nearest = np.where(apart[0] | apart[1], distance, np.inf).min(axis=1)
+    nearest = nearest[np.isfinite(nearest)]
+    if not nearest.size:
+        return Reference(points, scale, math.nan)
+    low, high = np.quantile(nearest, [0.25, 0.75])
+    return Reference(points, scale, float(nearest[nearest <= high + 1.5 * (high - low)].max() / scale))
