@@ -136,6 +136,75 @@ def test_padding_and_further_bands_go_to_disk_too(kind: str, dtype: str, tmp_pat
     assert len(kept.points) == 20
 
 
+def batches_take(seconds: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Say how long a batch of so many windows takes; return a list of those that were tried."""
+    tried: list[int] = []
+
+    def timed(model: Any, settings: engine.Settings, device: torch.device) -> float:
+        tried.append(settings.batch)
+        if settings.batch not in seconds:
+            raise torch.OutOfMemoryError
+        return seconds[settings.batch]
+
+    monkeypatch.setattr(production, "_seconds_of_batch", timed)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [
+        ({16: 1.0, 32: 1.0, 64: 1.0, 128: 1.0}, 128),
+        ({16: 1.0, 32: 2.0, 64: 4.0, 128: 8.0}, 16),  # no faster: the smallest
+        ({16: 1.0, 32: 1.92, 64: 3.85, 128: 7.7}, 16),  # nor by less than a twentieth
+        ({16: 1.0, 32: 1.5, 64: 4.0, 128: 8.0}, 32),
+        ({16: 1.0, 32: 1.0}, 32),  # for more there is no memory
+    ],
+)
+def test_the_batch_that_is_fastest_is_found(
+    seconds: dict[int, float], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, survey = as_model(), make_survey()
+    tried = batches_take(seconds, monkeypatch)
+    assert gp.plan_inference(model, survey, 3, "cpu", deterministic=False).settings.batch == best
+    assert tried[: len(seconds)] == sorted(seconds)
+    fixed = gp.plan_inference(model, survey, 3, "cpu") if 64 in seconds else None
+    assert fixed is None or fixed.settings.batch == 64
+    long = engine.Settings(3, "window", 0.5, "cuda", "bfloat16", 64, 1)
+    speed = best / seconds[best]
+    for windows, pays in ((int(speed * 290), False), (int(speed * 310), True)):
+        assert production._probed(model, long, torch.device("cuda"), windows).compiled == pays
+    dense = dataclasses.replace(long, mode="dense")
+    assert production._probed(model, dense, torch.device("cuda"), 10**9) == dense
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_what_was_probed_is_kept_with_a_map_that_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, survey, path = as_model(), make_survey(), tmp_path / "map.tif"
+    how: Any = {"stride": 3, "device": "cpu", "deterministic": False}
+    tried = batches_take({16: 1.0, 32: 1.0, 64: 9.0}, monkeypatch)
+    stopped_after(3, monkeypatch)
+    with pytest.raises(StoppedError):
+        gp.predict_to_cog(model, survey, path, **how)
+    assert tried == [16, 32, 64, 128]
+    monkeypatch.undo()
+    small = 40 * 8 * 20  # undone with the rest
+    monkeypatch.setitem(engine._HELD_BYTES, "cpu", small)
+    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(engine, "_WIDEST", 40)
+    used = []
+    made = engine.Engine.__init__
+
+    def watched(self: Any, model: Any, settings: engine.Settings, device: torch.device) -> None:
+        used.append(settings.batch)
+        made(self, model, settings, device)
+
+    monkeypatch.setattr(engine.Engine, "__init__", watched)
+    tried = batches_take({16: 1.0, 32: 9.0, 64: 9.0, 128: 9.0}, monkeypatch)
+    gp.predict_to_cog(model, survey, path, **how)
+    assert (tried, used) == ([], [32])  # nothing is probed again
+    same(gp.read_survey(path), gp.predict(model, survey, 3, "cpu"))
+
+
 @pytest.mark.usefixtures("small_tiles")
 def test_a_map_may_become_a_store(tmp_path: Path) -> None:
     model, survey = as_model(), make_survey()

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from geoprospect._checks import check_int, check_rng
 from geoprospect._kernels.devices import resolve_device
 from geoprospect.dense import DenseCheck
-from geoprospect.engine import deterministic
+from geoprospect.engine import computing_alike
 from geoprospect.errors import InputError
 from geoprospect.grid import Grid
 from geoprospect.inference import predict_places, predicted, settings_for
@@ -88,7 +88,7 @@ def check_dense(
     others = np.flatnonzero(known & ~holds)
     chosen = np.union1d(np.flatnonzero(known & holds), draws.choice(others, min(n, others.size), replace=False))
     row, col = np.unravel_index(chosen, ground.shape)
-    with deterministic(settings):
+    with computing_alike(settings):
         alone, _, _ = predict_places(model, survey, row * step, col * step, device, min_valid, progress=False)
     on_ground, label = ground.ravel()[chosen], holds.ravel()[chosen]
     gap, both = np.abs(alone - on_ground), label.any() and not label.all()

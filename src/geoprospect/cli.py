@@ -322,18 +322,20 @@ def train(
     show_default=True,
     help="cpu, cuda, cuda:1, …; auto takes a GPU. Several, separated by commas, share the map out.",
 )
+@click.option("--tune", is_flag=True, help="Probe what is fastest here; the last digits may differ from run to run.")
 @click.option("--plan", is_flag=True, help="Only say what the map will take.")
 @click.option("--anew", is_flag=True, help="Begin anew, instead of going on from where an earlier call stopped.")
 @_out(".tif or .zarr")
 def predict(
     model: Path, survey: Path, stride: int | None, mode: str, min_valid: float, edge: str, more: str | None,
-    samples: Path | None, device: str, plan: bool, anew: bool, out: Path,
+    samples: Path | None, device: str, tune: bool, plan: bool, anew: bool, out: Path,
 ) -> None:  # fmt: skip
     """Map the probability of ore with a saved model, of a GeoTIFF or Zarr store of any size."""
     import geoprospect as gp
 
     trained, devices = gp.ProspectivityModel.load(model), device.split(",")
-    how: dict[str, Any] = {"mode": mode, "min_valid": min_valid, "edge": edge, "more": _names(more) or ()}
+    how: dict[str, Any] = {"mode": mode, "min_valid": min_valid, "edge": edge, "more": _names(more) or (),
+                           "deterministic": not tune}  # fmt: skip
     if plan:
         planned = gp.plan_inference(trained, survey, stride, devices[0], **how)
         click.echo(planned.summary)

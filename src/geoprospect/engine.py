@@ -612,7 +612,7 @@ class Engine:
 
 
 @contextlib.contextmanager
-def deterministic(settings: Settings) -> Iterator[None]:
+def computing_alike(settings: Settings) -> Iterator[None]:
     """Have torch compute the same in every run: as many threads, cuDNN's fixed choices, float32 where it is asked for.
 
     For the whole process: not to be entered by several threads.

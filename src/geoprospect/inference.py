@@ -31,7 +31,7 @@ from geoprospect.engine import (
     Tile,
     bands_of,
     batch_for,
-    deterministic,
+    computing_alike,
     halo_of,
     padded,
     readable,
@@ -162,7 +162,7 @@ def predicted(
     engine = Engine(model, settings, device)
     total = grid.shape[0] * grid.shape[1]
     bar = tqdm(total=total, desc="predicting", unit="window", disable=not progress)
-    with bar, deterministic(settings):
+    with bar, computing_alike(settings):
         for strip in strips_of(model, source, settings):
             for tile, found in engine.run(source, strip, bar.update):
                 for name, values in found.items():

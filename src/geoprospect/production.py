@@ -30,7 +30,7 @@ from geoprospect._checks import check_output_file
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._version import __version__
 from geoprospect.applicability import Applicability
-from geoprospect.engine import Engine, Settings, Tile, bands_of, deterministic, ground_of, padded, readable, reads
+from geoprospect.engine import Engine, Settings, Tile, bands_of, computing_alike, ground_of, padded, readable, reads
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.exports import check_store, small_cache, write_cog, write_zarr
 from geoprospect.grid import Grid
@@ -54,6 +54,8 @@ _OURS = (_PLAN, f"{_PLAN}.new", _JOURNAL, _LOCK)
 _FORMAT = 1
 _TILES_A_TASK = 4  # of a cluster: so that a worker that dies costs little, and few tiles wait to be written
 _ONE_AT_A_TIME = threading.Lock()
+_FASTER = 1.05  # that a larger batch must be
+_WORTH_COMPILING = 300  # seconds of a map, of which a compiled network saves a third (resnet50 on an H200)
 
 # A tile, its bands, and the batch that they were made in.
 _Found = tuple[Tile, dict[str, NDArray[Any]], int]
@@ -151,6 +153,7 @@ def plan_inference(
     edge: str = "drop",
     more: Sequence[str] = (),
     precision: str = "auto",
+    deterministic: bool = True,
 ) -> Plan:
     """Say what a map will take before it is begun; the time by that of one batch of windows.
 
@@ -160,6 +163,8 @@ def plan_inference(
         As in `predict`.
     survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
         As in `predict_to_cog`.
+    deterministic : bool, default True
+        As in `predict_to_cog`; with False the plan holds what was probed.
 
     Returns
     -------
@@ -182,7 +187,10 @@ def plan_inference(
     """
     inside, target = open_source(survey), resolve_device(device)
     settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
-    plan = _plan(model, inside, padded(inside, model.crop, settings), settings)
+    source = padded(inside, model.crop, settings)
+    if not deterministic:
+        settings = _probed(model, settings, target, math.prod(source.grid.strided(model.crop, settings.stride).shape))
+    plan = _plan(model, inside, source, settings)
     return replace(plan, seconds=plan.flops / _speed(model, plan.settings, target))
 
 
@@ -199,6 +207,7 @@ def predict_to_cog(
     more: Sequence[str] = (),
     samples: Samples | None = None,
     precision: str = "auto",
+    deterministic: bool = True,
     resume: bool = True,
     client: Any = None,
     progress: bool = False,
@@ -226,6 +235,11 @@ def predict_to_cog(
         NumPy or dask.
     path : path-like
         Of the map: .tif and .tiff become a COG, .zarr a Zarr store.
+    deterministic : bool, default True
+        The same bytes in every run on the same kind of device. False probes which batch is fastest here and, on a GPU,
+        has torch compile the networks where the map takes longer than that pays for; another day may then choose
+        otherwise and differ in the last digits. What was chosen is kept with what is made, so that a map that is taken
+        up goes on as it was begun. Mode 'dense' has nothing to choose.
     resume : bool, default True
         Take up what an earlier call left. False begins anew.
     client : dask.distributed.Client, optional
@@ -276,10 +290,15 @@ def predict_to_cog(
     support = {} if samples is None else {"support": Distances(places_on(samples, plan.grid), plan.grid)}
     folder = file.with_name(f"{file.name}.partial")
     # GDAL would keep blocks that are read once, in a twentieth of the machine's memory.
-    with small_cache(), _Partial.opened(folder, plan, _fingerprint(model, source, settings), resume) as partial:
+    print_of = _fingerprint(model, source, settings)
+
+    def chosen() -> Settings:
+        return settings if deterministic else _probed(model, settings, targets[0], plan.windows)
+
+    with small_cache(), _Partial.opened(folder, plan, print_of, chosen, resume) as partial:
         todo = list(_runs(plan.strips, partial.done))
         bar = tqdm(total=plan.windows, desc="predicting", unit="window", disable=not progress)
-        with bar, deterministic(partial.settings):
+        with bar, computing_alike(partial.settings):
             bar.update(plan.windows - sum(math.prod(tile.shape) for run in todo for tile in run))
             if client is not None:
                 made = _on_cluster(model, source, partial.settings, todo, client, bar.update)
@@ -357,16 +376,39 @@ def _flops_of(network: torch.nn.Module, bands: int, crop: int) -> float:
 
 
 def _speed(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
-    """Return the operations a second of one batch of windows, the second time."""
+    """Return the operations a second of one batch of windows."""
+    flops = len(model.networks) * settings.batch * _flops_of(model.networks[0], len(model.bands), model.crop)
+    return flops / _seconds_of_batch(model, settings, device)
+
+
+def _probed(model: ProspectivityModel, settings: Settings, device: torch.device, windows: int) -> Settings:
+    """Return the settings with the batch that is fastest here, and networks compiled where that pays."""
+    if settings.mode == "dense":
+        return settings
+    best, speed = settings.batch, 0.0
+    for batch in sorted({max(1, settings.batch // 4), max(1, settings.batch // 2), settings.batch, 2 * settings.batch}):
+        try:
+            now = batch / _seconds_of_batch(model, replace(settings, batch=batch), device)
+        except torch.OutOfMemoryError:
+            break
+        if now > _FASTER * speed:  # a larger one needs more memory
+            best, speed = batch, now
+    compiled = device.type == "cuda" and windows > speed * _WORTH_COMPILING
+    log.info("probed: %d windows a batch, %.3g windows/s%s", best, speed, ", to be compiled" if compiled else "")
+    return replace(settings, batch=best, compiled=compiled)
+
+
+def _seconds_of_batch(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
+    """Return the seconds of one batch of windows, the shorter of two."""
     engine = Engine(model, replace(settings, mode="window"), device)
     windows = torch.randn(settings.batch, len(model.bands), model.crop, model.crop).to(device)
     took = math.inf
-    with deterministic(settings):
+    with computing_alike(settings):
         for _ in range(2):
             start = time.perf_counter()
             engine.answers(windows)
             took = min(took, time.perf_counter() - start)
-    return len(model.networks) * settings.batch * _flops_of(model.networks[0], len(model.bands), model.crop) / took
+    return took
 
 
 def _counted(n: int, what: str) -> str:
@@ -493,7 +535,7 @@ def _same(given: tuple[ProspectivityModel, Source, Settings]) -> tuple[Prospecti
 def _piece_on_worker(piece: list[Tile], given: tuple[ProspectivityModel, Source, Settings]) -> list[_Found]:
     model, source, settings = given
     # Tasks of a worker share its process: one after the other, each with all the threads of the plan.
-    with _ONE_AT_A_TIME, deterministic(settings):
+    with _ONE_AT_A_TIME, computing_alike(settings):
         device = torch.device("cuda" if settings.device == "cuda" else "cpu")
         engine = Engine(model, settings, device)
         return [(tile, found, engine.batch) for tile, found in engine.run(source, piece)]
@@ -515,7 +557,7 @@ def _fingerprint(model: ProspectivityModel, source: Source, settings: Settings) 
         "calibration": None if model.calibration is None else model.calibration.to_dict(),
         "applicability": None if model.applicability is None else _digest_of(model.applicability),
     }  # fmt: skip
-    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
+    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads", "compiled")}
     found = {
         "format": _FORMAT, "model": described, "survey": source.identity(model.bands), "settings": chosen,
         "versions": {"geoprospect": __version__, "torch": str(torch.__version__)},
@@ -549,7 +591,9 @@ class _Partial:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, folder: Path, plan: Plan, fingerprint: dict[str, Any], resume: bool) -> Iterator[_Partial]:
+    def opened(
+        cls, folder: Path, plan: Plan, fingerprint: dict[str, Any], chosen: Callable[[], Settings], resume: bool
+    ) -> Iterator[_Partial]:
         """Begin a map, or take up what there is of it."""
         with _locked(folder), contextlib.ExitStack() as beginning:
             beginning.enter_context(_disk_errors(folder))
@@ -561,7 +605,7 @@ class _Partial:
                 settings = Settings(**before["settings"] | {"more": tuple(before["settings"]["more"])})
             else:
                 _emptied(folder)
-                settings = plan.settings
+                settings = chosen()
                 (folder / _JOURNAL).touch()
                 # Under another name first: a plan is there whole, or not at all.
                 written = folder / f"{_PLAN}.new"
