@@ -356,3 +356,12 @@ def test_fifty_clusters_in_the_other_folds_bend_the_line():
 def test_folds_that_cannot_calibrate_each_other_are_said(folds, method, said):
     with pytest.raises(InputError, match=said):
         cross_calibrated([1, 1, 0, 0], [0.9, 0.4, 0.3, 0.6], folds, method=method)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(1.0, 3.0, True), (0.05, 3.0, False), (4.36, 19.9999999, False), (math.nan, math.nan, False)],
+)
+def test_a_temperature_whose_interval_reaches_the_end_is_not_told(low: float, high: float, told: bool) -> None:
+    made = gp.calibrate([1, 1, 1, 0, 0, 0, 0, 1], [0.9] * 4 + [0.1] * 4, rng=0)
+    assert dataclasses.replace(made, low=low, high=high).is_told == told

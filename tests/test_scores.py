@@ -101,6 +101,27 @@ def test_the_summary_says_better_worse_or_undecided_than_the_best_baseline(beats
     )
 
 
+def test_a_verdict_of_the_bootstrap_that_the_other_test_does_not_share_says_so() -> None:
+    scores = by_hand(0.0)
+    for p, said in ((0.109, ", by the bootstrap alone: Obuchowski's test gives p = 0.11."), (0.04, "0.790).")):
+        scores.table["p_obuchowski"] = [np.nan, *[p] * (len(scores.table) - 1)]
+        assert scores.summary.endswith(said)
+    undecided = by_hand(0.5)
+    undecided.table["p_obuchowski"] = 0.5
+    assert "Obuchowski" not in undecided.summary
+
+
+def test_the_summary_says_what_the_best_tenth_of_the_maps_holds() -> None:
+    scores = by_hand(0.5)
+    scores.table["capture_10"] = [0.439, *np.linspace(0.889, 0.1, len(scores.table) - 1)]
+    name = scores.table.index[1]
+    assert scores.summary.endswith(
+        f" The tenth of the ground that it ranks first holds 44% of the deposits, that of {name} 89%."
+    )
+    scores.table["capture_10"] = np.nan  # without a map
+    assert "tenth" not in scores.summary
+
+
 def test_the_repr_shows_separation_table_and_sentence() -> None:
     scores = by_hand(0.5)
     text = repr(scores)

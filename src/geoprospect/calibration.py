@@ -27,6 +27,7 @@ SURE = 1e-6
 # Clusters of deposits from which on a step function can be told from chance.
 _ENOUGH = 50
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures beyond these say that there is none
+_AT_THE_END = 1.01  # of an interval that ends there
 _REPLICATES = 1000
 _SCORES = ("log_loss", "brier", "slope")
 CALIBRATED = "probability of ore in a balanced set of windows (calibrated)"
@@ -102,6 +103,13 @@ class Calibration:
             f"{name.replace('_', ' ')} {self.before[name]:.3f} → {self.after[name]:.3f}" for name in _SCORES
         )
         return f"Calibration({how}; {self.n_clusters} clusters with ore; {change})"
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the clusters tell the temperature: its interval ends within 0.05 to 20, all that is tried."""
+        if self.method == "isotonic":
+            return True
+        return self.low > _COLDEST * _AT_THE_END and self.high < _HOTTEST / _AT_THE_END  # False where they are NaN
 
     @overload
     def apply(self, probability: xr.DataArray) -> xr.DataArray: ...

@@ -267,10 +267,17 @@ def _calibration(scores: Scores, c: Config) -> Calibration | None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         try:
-            return scores.calibrate(rng=c.seed)
+            found = scores.calibrate(rng=c.seed)
         except DataWarning as warning:
             log.warning("the map is not calibrated: %s", warning)
             return None
+    if not found.is_told:
+        log.warning(
+            "the map is not calibrated: on %d clusters of deposits the temperature is anything from %.2g to %.2g",
+            found.n_clusters, found.low, found.high,
+        )  # fmt: skip
+        return None
+    return found
 
 
 def _rule(c: Config) -> Any:

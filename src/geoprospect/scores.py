@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -116,7 +117,7 @@ class Scores:
 
     @property
     def summary(self) -> str:
-        """Say in one sentence whether the network beats the best baseline."""
+        """Say in one sentence whether the network beats the best baseline, and in one what both maps hold."""
         network, baselines = self.table.iloc[0], self.table.iloc[1:]
         said = f"{network.name} (AUC {network['auc']:.3f}, 95 % interval {network['low']:.3f} to {network['high']:.3f})"
         few = (
@@ -136,9 +137,26 @@ class Scores:
             if share <= margin
             else "cannot be told apart from"
         )
+        p = best.get("p_obuchowski", math.nan)
+        alone = (
+            f", by the bootstrap alone: Obuchowski's test gives p = {p:.2f}"
+            if verdict != "cannot be told apart from" and p > 1 - _LEVEL
+            else ""
+        )
         return (
             f"On ground that it has not seen, {said} {verdict} the best baseline, {best.name} "
-            f"(AUC {best['auc']:.3f}, {best['low']:.3f} to {best['high']:.3f}){few}."
+            f"(AUC {best['auc']:.3f}, {best['low']:.3f} to {best['high']:.3f}){alone}{few}.{self._captured()}"
+        )
+
+    def _captured(self) -> str:
+        """Say what the best tenth of the maps holds: a network that wins among windows may lose on the ground."""
+        network, baselines = self.table.iloc[0], self.table.iloc[1:]
+        if "capture_10" not in self.table or not baselines["capture_10"].notna().any():
+            return ""
+        most = baselines.loc[baselines["capture_10"].idxmax()]
+        return (
+            f" The tenth of the ground that it ranks first holds {network['capture_10']:.0%} of the deposits, "
+            f"that of {most.name} {most['capture_10']:.0%}."
         )
 
     def __repr__(self) -> str:
