@@ -128,6 +128,10 @@ def test_a_saved_model_holds_only_safetensors_and_json(folder: Path) -> None:
     assert json.loads((folder / "model.json").read_text(encoding="utf-8"))["n_models"] == 2
 
 
+def test_whoever_may_read_the_description_of_a_model_may_read_its_weights(folder: Path) -> None:
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
+
+
 def test_saving_twice_gives_the_same_files(model: ProspectivityModel, files: dict[str, bytes], tmp_path: Path) -> None:
     assert contents(model.save(tmp_path / "ein Modell, größer")) == files
 

@@ -329,6 +329,27 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
     assert (path / "a.txt").read_text() == "new"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_of_a_folder_have_the_mode_that_the_umask_gives(umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        with published(tmp_path / "model", lambda _: None) as beside:
+            (beside / "deeper").mkdir(parents=True)
+            for file, mode in (
+                (beside / "network", 0o600),
+                (beside / "deeper" / "area", 0o600),
+                (beside / "run", 0o777),
+            ):
+                file.touch()
+                file.chmod(mode)
+            (beside / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "model").rglob("*") if file.is_file()}
+    assert modes == dict.fromkeys(("network", "area", "run", "plain"), 0o666 & ~umask)
+
+
 def test_every_file_below_a_folder_is_kept_by_the_disk_before_the_folder_appears(tmp_path, monkeypatch):
     kept, fsync = set(), os.fsync
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,11 @@ def published(path: Path, verify: Callable[[Path], None]) -> Iterator[Path]:
     ------
     OutputError
         When writing, reading back or moving fails for lack of space, rights and the like.
+
+    Notes
+    -----
+    The files of a folder get the mode that the umask gives, whatever their writer chose: safetensors are written for
+    their owner alone, and nobody else could load the model.
     """
     # The suffix stays, because drivers look at it.
     beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -43,6 +49,7 @@ def published(path: Path, verify: Callable[[Path], None]) -> Iterator[Path]:
         try:
             yield beside
             verify(beside)
+            _open_up(beside)
             _sync(beside)
             _move(beside, path)
         except OSError as err:
@@ -97,6 +104,18 @@ def check_named(folder: Path, sums: Mapping[str, str], needed: Iterable[str]) ->
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open_up(path: Path) -> None:
+    """Give the files of a folder the mode of a new file: that of their folder, less the right to enter it."""
+    for folder in [path, *path.rglob("*")] if path.is_dir() else []:
+        if folder.is_dir():
+            # Asked of the folder: the umask itself can be read only by setting it, for all threads.
+            mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+            for file in folder.iterdir():
+                if file.is_file() and stat.S_IMODE(file.stat().st_mode) != mode:
+                    with contextlib.suppress(OSError):  # a disk that keeps no modes
+                        file.chmod(mode)
 
 
 def _sync(path: Path) -> None:
