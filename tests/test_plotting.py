@@ -124,7 +124,7 @@ def test_the_unit_of_the_axes_is_that_of_the_crs(crs: str):
 def test_deposits_and_samples_are_drawn_at_their_places_in_the_crs_of_the_map():
     ax = drawn(plotting.element_map(survey(), "Cu", samples=deposits(), deposits=deposits()))
     for points in ax.collections:
-        np.testing.assert_allclose(points.get_offsets()[0], (GRID.x[BRIGHT[1]], GRID.y[BRIGHT[0]]), atol=0.01)
+        np.testing.assert_allclose(points.get_offsets(), [(GRID.x[BRIGHT[1]], GRID.y[BRIGHT[0]])], atol=0.01)
     assert labels_of(ax) == ["samples (1)", "known deposits (1)"]  # the other lies outside
 
 
@@ -213,6 +213,17 @@ def test_a_base_layer_in_another_crs_is_drawn_beneath_and_cut_to_the_map(kind: s
     assert ax.images[0].get_alpha() < 1
 
 
+def test_samples_without_a_value_of_the_element_are_neither_drawn_nor_counted():
+    points = [[402_500, 2_448_500], [404_500, 2_446_500], [999_999, 2_448_500]]
+    samples = gp.Samples(points, [[1.0, np.nan], [np.nan, 2], [3, 3]], ["Cu", "Zn"], ["ppm"] * 2, GRID.crs)
+    ax = plotting.element_map(survey(magnetics=np.eye(*GRID.shape)), "Cu", samples=samples)
+    np.testing.assert_array_equal(ax.collections[0].get_offsets(), [points[0]])
+    assert labels_of(ax) == ["samples (1)"]
+    assert labels_of(plotting.element_map(survey(magnetics=np.eye(*GRID.shape)), "magnetics", samples=samples)) == [
+        "samples (2)"
+    ]
+
+
 def test_probability_runs_from_0_to_1_and_says_when_it_is_not_calibrated():
     ax = plotting.probability_map(probability() / 2)
     assert ax.images[0].get_clim() == (0, 1)
@@ -228,6 +239,9 @@ def test_cells_carry_their_numbers_and_ore_cells_stand_out():
     assert [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"] == ["2", "6"]
     assert [len(outlines.get_paths()) for outlines in ax.collections[:2]] == [4, 2]
     np.testing.assert_allclose(ax.texts[0].xy, (GRID.bounds[0], GRID.bounds[3]), atol=0.01)
+    triangles = ax.collections[-1]
+    assert len(triangles.get_offsets()) == 1
+    assert all(text.get_zorder() > triangles.get_zorder() and text.get_path_effects() for text in ax.texts)
     assert labels_of(ax) == ["cells called ore (2)", "known deposits (1)", "no data, or no window fits"]
     plain = drawn(plotting.probability_map(probability(), cells=GRID.cells(2, 3)))
     assert not [text for text in plain.texts if text.get_fontweight() == "bold"]

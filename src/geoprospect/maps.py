@@ -218,37 +218,38 @@ def draw_base(ax: Axes, base: gpd.GeoDataFrame | None, grid: Grid) -> None:
         other.plot(ax=ax, color="0.25", linewidth=0.7, markersize=4, aspect=None, zorder=1)
 
 
-def _points(what: str, layer: HasGeometry, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Return x and y of a point layer on the map, and how many lie on it."""
+def _points(what: str, layer: HasGeometry, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x and y of the points of a layer that lie on the map."""
     kinds = set(layer.geometry.geom_type)
     if kinds - {"Point"}:
         raise InputError(f"{what}: geometry is {', '.join(map(str, kinds))}, needs points; take representative_point()")
     x, y = grid.points(layer.geometry)
-    return x, y, int(grid.contains(x, y).sum())
+    on = grid.contains(x, y)
+    return x[on], y[on]
 
 
 def draw_samples(ax: Axes, samples: HasGeometry | None, grid: Grid) -> list[Artist]:
-    """Draw samples as small points; return their legend entries."""
+    """Draw the samples on the map as small points; return their legend entries."""
     if samples is None:
         return []
-    x, y, inside = _points("samples", samples, grid)
+    x, y = _points("samples", samples, grid)
     size = float(np.clip(3000 / max(len(x), 1), 0.8, 8))
     ax.scatter(x, y, s=size, color="black", linewidths=0, alpha=0.7, zorder=3)
-    return [Line2D([], [], color="black", marker="o", markersize=2.5, linestyle="", label=f"samples ({inside})")]
+    return [Line2D([], [], color="black", marker="o", markersize=2.5, linestyle="", label=f"samples ({len(x)})")]
 
 
 def draw_deposits(ax: Axes, deposits: HasGeometry | None, grid: Grid, colour: str = ORE) -> list[Artist]:
-    """Draw deposits as triangles; return their legend entries."""
+    """Draw the deposits on the map as triangles; return their legend entries."""
     if deposits is None:
         return []
-    x, y, inside = _points("deposits", deposits, grid)
+    x, y = _points("deposits", deposits, grid)
     drawn = ax.scatter(x, y, s=34, marker="^", color=colour, edgecolors="white", linewidths=0.9, zorder=7)
-    drawn.set_label(f"known deposits ({inside})")
+    drawn.set_label(f"known deposits ({len(x)})")
     return [drawn]
 
 
 def draw_cells(ax: Axes, cells: gpd.GeoDataFrame | None, grid: Grid) -> list[Artist]:
-    """Outline numbered rectangles, ore ones on top; the number stands in the north-west corner, off the deposits."""
+    """Outline numbered rectangles, ore ones on top; the number stands in the north-west corner, above the deposits."""
     if cells is None:
         return []
     placed = cells.to_crs(grid.crs)
@@ -257,10 +258,10 @@ def draw_cells(ax: Axes, cells: gpd.GeoDataFrame | None, grid: Grid) -> list[Art
     dark = [patheffects.withStroke(linewidth=2.2, foreground="black")]
     ax.add_collection(LineCollection(rings(placed[~ore]), colors="0.75", linewidths=0.3, zorder=4))
     ax.add_collection(LineCollection(rings(placed[ore]), colors="white", linewidths=1.1, zorder=4, path_effects=dark))
-    halo = [patheffects.withStroke(linewidth=1.2, foreground="black")]
+    halo = [patheffects.withStroke(linewidth=1.6, foreground="black")]
     for number, rectangle, bold in zip(placed["cell"], placed.geometry, ore, strict=True):
         left, _, _, top = rectangle.bounds
-        ax.annotate(plain_text(number), (left, top), (2, -2), textcoords="offset points", ha="left", va="top", zorder=5,
+        ax.annotate(plain_text(number), (left, top), (2, -2), textcoords="offset points", ha="left", va="top", zorder=8,
                     fontsize=6 if bold else 5, fontweight="bold" if bold else "normal", color="white",
                     path_effects=halo, annotation_clip=True)  # fmt: skip
     outline = Line2D([], [], color="white", linewidth=1.1, path_effects=dark, label=f"cells called ore ({ore.sum()})")

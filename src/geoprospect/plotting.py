@@ -52,6 +52,7 @@ from geoprospect.panels import log_ratio_biplot as log_ratio_biplot
 from geoprospect.panels import roc_panel as roc_panel
 from geoprospect.panels import training_curves as training_curves
 from geoprospect.panels import z_auc_bars as z_auc_bars
+from geoprospect.samples import Samples
 from geoprospect.verdicts import auc_intervals as auc_intervals
 from geoprospect.verdicts import null_control_intervals as null_control_intervals
 from geoprospect.verdicts import success_rates as success_rates
@@ -92,7 +93,8 @@ def element_map(
     element : str
         The band to draw. Its ``long_name`` and ``units`` label the colourbar.
     samples, deposits : Samples or GeoDataFrame, optional
-        Points, in any CRS.
+        Points, in any CRS; those on the grid are drawn and counted. Of `Samples` that hold the element,
+        only those with a value of it.
     base : GeoDataFrame, optional
         Geology or any other vector layer in any CRS, drawn beneath a translucent map.
     log : bool, optional
@@ -124,6 +126,8 @@ def element_map(
     ('Easting (km)', 'Cu (ppm)')
     """
     band = _band(survey, element)
+    if isinstance(samples, Samples) and element in samples.elements:
+        samples = samples.geometry[~np.isnan(samples[element].values[:, 0])]
     grid, scaled = Grid.of(band), colour_scaled(band, log)
     check_layers(grid, samples=samples, deposits=deposits, base=base)
     ax = new_map(ax, grid)
