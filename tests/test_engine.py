@@ -188,10 +188,11 @@ def test_in_mixed_precision_the_head_computes_in_that_of_its_weights() -> None:
 @given(
     ny=st.integers(20, 400), nx=st.integers(20, 400), crop=st.integers(1, 20), stride=st.integers(1, 40),
     block=st.tuples(st.integers(1, 64), st.integers(1, 64)), held=st.integers(1, 200_000), widest=st.integers(1, 300),
+    most=st.integers(1, 10**6), north=st.integers(0, 80),
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_tiles_cover_the_map_once_and_have_the_rows_that_they_need(
-    ny: int, nx: int, crop: int, stride: int, block: tuple[int, int], held: int, widest: int
+    ny: int, nx: int, crop: int, stride: int, block: tuple[int, int], held: int, widest: int, most: int, north: int
 ) -> None:
     shape, chosen = ((ny - crop) // stride + 1, (nx - crop) // stride + 1), how(stride)
     with pytest.MonkeyPatch.context() as patch:
@@ -199,19 +200,21 @@ def test_tiles_cover_the_map_once_and_have_the_rows_that_they_need(
         patch.setitem(engine._HELD_BYTES, "cpu", held)
         patch.setattr(engine, "_READ_BYTES", held // 2)
         patch.setattr(engine, "_WIDEST", widest)
+        patch.setitem(engine._MOST_CELLS, "cpu", most)
         strips = tiles(shape, crop, chosen, 8, block)
     covered = np.zeros(shape, dtype=int)
     for strip in strips:
         assert len({(tile.left, tile.right) for tile in strip}) == 1
         have, times = set(), np.zeros(ny, dtype=int)
-        for tile, rows, cols in reads(strip, crop, chosen, (ny, nx), block):
+        for tile, rows, cols in reads(strip, crop, chosen, (ny, nx), block, north):
+            assert tile.shape[0] == 1 or tile.shape[0] * tile.shape[1] * crop**2 <= most
             covered[tile.rows, tile.cols] += 1
             times[rows] += 1
             have |= set(range(*rows.indices(ny)))
             needed, across = ground_of(tile, crop, chosen, (ny, nx))
             assert set(range(*needed.indices(ny))) <= have
             assert (across.start, across.stop) == (cols.start, cols.stop)
-            assert rows.stop == ny or rows.stop % block[0] == 0 or rows.start == rows.stop
+            assert rows.stop == ny or (rows.stop - north) % block[0] == 0 or rows.start == rows.stop
         assert times.max() == 1  # no row twice
     assert (covered == 1).all()
 
@@ -249,11 +252,39 @@ def test_many_bands_and_large_blocks_make_strips_narrow_and_not_tiles_tiny(
     block = engine.readable(block, shape, 4 * bands, chosen)
     strips = tiles(((shape[0] - crop) // stride + 1, (shape[1] - crop) // stride + 1), crop, chosen, 4 * bands, block)
     for strip in strips:
-        assert len(strip) <= 30_000 / engine._LEAST_ROWS + 1
+        if mode == "dense":
+            assert len(strip) <= 30_000 / engine._LEAST_ROWS + 1
         for tile, rows, cols in reads(strip, crop, chosen, shape, block):
+            windows = tile.shape[0] * tile.shape[1]
+            tall = tile.shape[0] * stride >= engine._LEAST_ROWS or windows * crop**2 > engine._MOST_CELLS["cpu"] / 2
+            assert tall or tile is strip[-1]
             top = ground_of(tile, crop, chosen, shape)[0].start
             held = (rows.stop - top) * (cols.stop - cols.start) * 4 * bands
             assert held <= 1.2 * engine._held_bytes(chosen)
+
+
+def test_dense_no_ground_is_computed_beyond_the_windows_with_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = as_model(lively(build_network("shufflenet_v2_x1_0", 2)).double(), crop=40), survey(200, 232)
+    for band in data.data_vars.values():
+        band[:, :104] = np.nan
+        band[160:] = np.nan
+    halo, seen = engine.halo_of(model, 16), []
+    slide = Engine._slid
+
+    def watched(self: Engine, number: int, dense: Dense, stack: Any, places: Any) -> Any:
+        seen.append(places)
+        return slide(self, number, dense, stack, places)
+
+    monkeypatch.setattr(Engine, "_slid", watched)
+    found = whole(model, data, how(16, "dense", halo))
+    wanted = found["valid"] >= 0.5
+    rows, cols = (16 * at for at in wanted.nonzero())
+    assert seen == [[(rows.min(), rows.max()), (cols.min(), cols.max())]]
+    assert cols.min() > 64
+    monkeypatch.setattr("geoprospect.engine._with_data", lambda tile, wanted: tile)
+    expected = whole(model, data, how(16, "dense", halo))
+    np.testing.assert_allclose(found["probability"], expected["probability"], rtol=0, atol=1e-12)
+    assert len(seen) == 2
 
 
 def test_a_tile_without_data_is_not_brought_to_the_device_and_no_network_sees_what_is_no_number(

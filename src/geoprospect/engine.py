@@ -50,6 +50,8 @@ _TILE = {"cpu": 2048, "cuda": 4096}
 # Cells of windows in a batch, all bands counted as one: 64 windows of 64 cells, 5 of 224; more on a GPU.
 _BATCH_CELLS = {"cpu": 64 * 64**2, "cuda": 256 * 224**2}
 _BATCH = {"cpu": 64, "cuda": 1024}
+# Cells of windows in a tile: what a kill costs at most, some 100 s of resnet50 on a CPU.
+_MOST_CELLS = {"cpu": 1024 * 224**2, "cuda": 65_536 * 224**2}
 # Values that are scaled in one go, in float64.
 _SCALED_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
 # Where launches take longer than what they launch: small windows, and so many batches of them.
@@ -211,6 +213,7 @@ def tiles(
     else:
         spare = min(held // width - seen - block[0], _READ_BYTES // (width * bytes_per_cell))
         rows = max(1, once // step, spare // step + 1)
+        rows = max(1, min(rows, _MOST_CELLS[settings.device] // (min(cols, shape[1]) * crop**2)))
     rows = _even(shape[0], rows)
     return [
         [Tile(row, min(row + rows, shape[0]), col, min(col + cols, shape[1])) for row in range(0, shape[0], rows)]
@@ -567,7 +570,7 @@ class Engine:
         stack = ground.stack
         todo = parts((wanted.shape[0], wanted.shape[1]), side_of_part(self.model.crop, self.settings))
         while todo:
-            tile = todo.pop()
+            tile = _with_data(todo.pop(), wanted)
             count = int(wanted[tile].sum())
             if not count:
                 continue
@@ -688,6 +691,16 @@ def side_of_part(crop: int, settings: Settings) -> int:
     finest = trunk_stride(settings.stride) == STRIDES[0]  # has four times the features
     cells = max(_TILE[settings.device] // (2 if finest else 1), 2 * about)
     return (cells - about) // settings.stride + 1
+
+
+def _with_data(tile: tuple[slice, slice], wanted: Tensor) -> tuple[slice, slice]:
+    """Return the part of a tile that holds all windows which are wanted; nothing of it where there are none."""
+    found = []
+    for at, other in zip(tile, (1, 0), strict=True):
+        some = wanted[tile].any(other).nonzero()
+        first, last = (int(some[0]), int(some[-1]) + 1) if len(some) else (0, 0)
+        found.append(slice(at.start + first, at.start + last))
+    return found[0], found[1]
 
 
 def _quarters(tile: tuple[slice, slice]) -> list[tuple[slice, slice]]:
