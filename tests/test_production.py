@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import rasterio
 import torch
@@ -259,6 +260,62 @@ def test_a_file_whose_rows_run_from_south_to_north_is_turned_over(tmp_path: Path
     maps = [gp.predict_to_cog(as_model(), tmp_path / f"{n}.tif", tmp_path / f"map-{n}.tif", 3, "cpu").read_bytes()
             for n in ("upright", "flipped")]  # fmt: skip
     assert maps[0] == maps[1]
+
+
+class Middle(nn.Module):
+    """The logit is the value in the middle of the window."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logit = x[:, 0, x.shape[2] // 2, x.shape[3] // 2]
+        return torch.stack([torch.zeros_like(logit), logit], dim=1)
+
+
+WHERE = {
+    "UTM": ("EPSG:32649", Affine(50, 0, 512_000, 0, -50, 2_345_000)),
+    "from south to north": ("EPSG:32649", Affine(50, 0, 512_000, 0, 50, 2_340_000)),
+    "degrees": ("EPSG:4326", Affine(0.01, 0, 43.2, 0, -0.02, 23.9)),
+    "degrees over the date line": ("EPSG:4326", Affine(0.01, 0, 179.8, 0, -0.02, -16.0)),
+    "Arctic": ("EPSG:3413", Affine(1000, 0, -250_000, 0, -1000, 120_000)),
+    "Antarctic": ("EPSG:3031", Affine(500, 0, 1_000_000, 0, -500, -700_000)),
+}
+
+
+@pytest.mark.parametrize("edge", ["drop", "pad"])
+@pytest.mark.parametrize("where", WHERE)
+def test_one_bright_pixel_shines_where_it_lies(where: str, edge: str, tmp_path: Path) -> None:
+    """Written and looked up by rasterio alone, in longitude and latitude."""
+    (crs, transform), (row, col) = WHERE[where], (17, 31)
+    values = np.zeros((40, 53), np.float32)
+    values[row, col] = 5
+    profile = {"driver": "GTiff", "height": 40, "width": 53, "count": 1, "dtype": "float32"}
+    with rasterio.open(tmp_path / "survey.tif", "w", crs=crs, transform=transform, **profile) as target:
+        target.write(values, 1)
+        target.set_band_description(1, "Cu")
+        target.set_band_unit(1, "ppm")
+    model = as_model(
+        Middle().eval(), bands=("Cu",), units=("ppm",), offset=np.zeros(1), scale=np.ones(1), size=7, crop=7,
+        cell_size=(abs(transform.e), transform.a),
+    )  # fmt: skip
+    path = gp.predict_to_cog(model, tmp_path / "survey.tif", tmp_path / "map.tif", 1, "cpu", edge=edge, min_valid=0.1)
+    with rasterio.open(path) as found:
+        probability = found.read(1)
+        assert found.crs == rasterio.crs.CRS.from_string(crs)
+        assert (np.nan_to_num(probability) > 0.9).sum() == 1
+        shining = found.xy(*np.unravel_index(np.nanargmax(probability), probability.shape))
+        assert found.shape == ((34, 47) if edge == "drop" else (40, 53))
+    bright = transform.c + transform.a * (col + 0.5), transform.f + transform.e * (row + 0.5)
+    to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    np.testing.assert_allclose(to_degrees.transform(*shining), to_degrees.transform(*bright), rtol=0, atol=1e-9)
+
+
+def test_a_rotated_raster_is_refused_with_the_cure(tmp_path: Path) -> None:
+    turned = Affine(47, 17, 512_000, 17, -47, 2_345_000)
+    profile = {"driver": "GTiff", "height": 40, "width": 53, "count": 1, "dtype": "float32", "crs": "EPSG:32649"}
+    with rasterio.open(tmp_path / "survey.tif", "w", transform=turned, **profile) as target:
+        target.write(np.ones((40, 53), np.float32), 1)
+        target.set_band_description(1, "Cu")
+    with pytest.raises(InputError, match=r"rotat.*read_bands"):
+        gp.predict_to_cog(as_model(), tmp_path / "survey.tif", tmp_path / "map.tif", 1, "cpu")
 
 
 def test_nodata_that_a_band_cannot_hold_as_it_is_written_is_found_all_the_same(tmp_path: Path) -> None:
