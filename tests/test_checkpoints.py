@@ -339,6 +339,7 @@ def test_what_a_killed_writer_left_is_cleared_away_when_it_is_old(
     assert left == [".kept-00000002", ".kept-mine", ".other-00000000", "kept"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_process_ends_it_with_the_state_kept(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     # A shell that runs the tests in the background has them ignore the signal, and their children too.
