@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from affine import Affine
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 import geoprospect as gp
 from geoprospect.engine import Engine, tiles
@@ -58,16 +59,29 @@ def study(name, cells):
 
 def seconds(work, device, rounds=1):
     """The shortest of some rounds; the first call is not counted."""
-    work()
-    best = float("inf")
-    for _ in range(rounds):
-        now = time.process_time if device.type == "cpu" else time.perf_counter
-        start = now()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, now() - start)
+    return in_turn({"": work}, device, rounds)[""]
+
+
+def in_turn(works, device, rounds):
+    """The shortest of some rounds of each, one after the other; the first is not counted."""
+    best = dict.fromkeys(works, float("inf"))
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            now = time.process_time if device.type == "cpu" else time.perf_counter
+            start = now()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                best[name] = min(best[name], now() - start)
     return best
+
+
+def most_flops(device, low):
+    """Operations a second of a product of large matrices."""
+    n = 2048 if device.type == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16 if low else torch.float32) for _ in range(2))
+    return 2 * n**3 / seconds(lambda: a @ b, device, 5)
 
 
 class Boxes(Dataset):
@@ -147,15 +161,21 @@ def sliding(name, cells, stride, device, rounds, compiled):
         )[0]  # fmt: skip
     if monai is not None:
         rows[f"MONAI {monai.__version__}"] = by_monai
-    took = {what: seconds(do, device, rounds) for what, do in rows.items()}
+    took = in_turn(rows, device, rounds)
     for what in ("a plain loop", "TorchGeo's style"):
         took[what] *= count / some
     net.cpu()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, BANDS, CROP, CROP))
+    share = count * counter.get_total_flops() / took["geoprospect"] / most_flops(device, low)
     for what, s in took.items():
         print(
             f"| {name} | {what} | {count:,} | {s:.2f} | {count / s:,.1f} | {s / took['geoprospect']:.2f} |", flush=True
         )
-    print(f"| {name} | *feed efficiency {took['the network alone'] / took['geoprospect']:.3f}* | | | | |")
+    print(
+        f"| {name} | *feed efficiency {took['the network alone'] / took['geoprospect']:.3f}, {share:.0%} of a product "
+        f"of matrices, {cells**2 / took['geoprospect'] / 1e6:.2f} million cells of the survey a second* | | | | |"
+    )
 
 
 def dense(name, cells, device):
