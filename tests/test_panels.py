@@ -210,7 +210,7 @@ def test_the_second_line_divides_the_level_among_the_elements_that_are_scorable(
 def test_a_single_element_needs_no_correction(z: tuple[float, ...]):
     ax = drawn(z_auc_bars(ranking(*z)))
     assert thresholds_of(ax) == {":": [], "--": [2.576]}
-    assert labels_of(ax)[2:] == ["single element: 2.58"]
+    assert labels_of(ax) == ["not selected", "single element: 2.58"]
 
 
 def test_a_negative_z_has_thresholds_of_its_own():
@@ -219,6 +219,36 @@ def test_a_negative_z_has_thresholds_of_its_own():
     assert names_on(ax) == ["Cu", "Zn", "Ag", "Pb"]
     assert texts_of(ax) == ["3.70", "1.20", "−5.20", "n/a"]
     assert labels_of(ax)[2:] == ["single element: ±2.58", "best of 3 elements: ±2.94"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [("shift", "p_family ≤ 0.05 by random shifts"), ("holm", "p_holm ≤ 0.05"), ("bh", "p_bh ≤ 0.05"),
+     ("gao2022", "≥ 1.96, enriched only")],
+)  # fmt: skip
+def test_the_legend_says_what_decides_the_colour(rule, said: str):
+    title = drawn(z_auc_bars(ranking(1.2, 5.2), alpha=0.05, rule=rule)).get_legend().get_title().get_text()
+    assert title.startswith("colour: ")
+    assert said in title
+    assert "lines: what independent points would need" in title
+    assert z_auc_bars(ranking(1.2)).get_legend().get_title().get_text() == ""
+
+
+@pytest.mark.parametrize(("z", "kinds"), [((1.2, 2.0), ["not selected"]), ((4.0, 5.0), ["selected"])])
+def test_the_legend_names_no_colour_that_is_not_there(z: tuple[float, float], kinds: list[str]):
+    assert labels_of(z_auc_bars(ranking(*z)))[:-2] == kinds
+
+
+def test_many_bars_make_no_strip_and_numbers_lie_on_white_above_the_lines():
+    z = np.linspace(20, -14, 57)
+    many = pd.DataFrame({"z_auc": z, "selected": False}, index=[f"E{i}" for i in range(57)])
+    ax = drawn(z_auc_bars(many))
+    width, height = ax.figure.get_size_inches()
+    assert height < 1.5 * width
+    highest = max(line.get_zorder() for line in ax.lines)
+    assert all(text.get_zorder() > highest and to_hex(text.get_bbox_patch().get_fc()) == "#ffffff" for text in ax.texts)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
 
 
 @pytest.mark.parametrize("z", [(INF, 1.2), (INF, INF), (-INF, 2.0), (INF, -INF)])
@@ -334,6 +364,12 @@ def test_elements_are_chosen_and_laid_out_in_their_order():
     assert [ax.axison for ax in figure.axes] == [True, True, True, False]
     assert len(ecdf_panel(points).axes) == 8
     assert len(ecdf_panel(points, columns=9).axes) == 5
+
+
+def test_a_unit_stands_below_the_axis_where_it_is_known():
+    points = {name: ([0, 1], [1, 2]) for name in ("Cu", "Au", "ratio", "W")}
+    figure = ecdf_panel(points, units={"Cu": "ppm", "Au": "$_p", "ratio": "1"})
+    assert [ax.get_xlabel() for ax in figure.axes] == ["ppm", r"\$_p", "", ""]
 
 
 def test_what_screening_points_returns_is_drawn():

@@ -238,13 +238,24 @@ def test_cells_carry_their_numbers_and_ore_cells_stand_out():
     assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4", "5", "6"]
     assert [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"] == ["2", "6"]
     assert [len(outlines.get_paths()) for outlines in ax.collections[:2]] == [4, 2]
-    np.testing.assert_allclose(ax.texts[0].xy, (GRID.bounds[0], GRID.bounds[3]), atol=0.01)
+    np.testing.assert_allclose(ax.texts[1].xy, (GRID.bounds[0] + 10_000, GRID.bounds[3]), atol=0.01)
     triangles = ax.collections[-1]
     assert len(triangles.get_offsets()) == 1
     assert all(text.get_zorder() > triangles.get_zorder() and text.get_path_effects() for text in ax.texts)
     assert labels_of(ax) == ["cells called ore (2)", "known deposits (1)", "no data, or no window fits"]
     plain = drawn(plotting.probability_map(probability(), cells=GRID.cells(2, 3)))
     assert not [text for text in plain.texts if text.get_fontweight() == "bold"]
+
+
+def test_a_cell_number_stands_in_the_north_west_unless_a_deposit_does():
+    left, _, _, top = GRID.bounds
+    free = drawn(plotting.probability_map(probability(), cells=GRID.cells(2, 3)))
+    taken = drawn(plotting.probability_map(probability(), cells=GRID.cells(2, 3), deposits=deposits()))
+    np.testing.assert_allclose(free.texts[0].xy, (left, top), atol=0.01)
+    np.testing.assert_allclose(taken.texts[0].xy, (left + 10_000, top - 10_000), atol=0.01)
+    triangle = taken.transData.transform(taken.collections[-1].get_offsets()[0])
+    assert not taken.texts[0].get_window_extent().padded(4).contains(*triangle)
+    assert [one.xy for one in taken.texts[1:]] == [one.xy for one in free.texts[1:]]
 
 
 def test_windows_are_outlined_in_two_colours():

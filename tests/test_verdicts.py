@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 import geoprospect as gp
 from geoprospect.errors import InputError, NameNotFoundError
@@ -39,6 +40,16 @@ def test_a_curve_of_captures_is_that_of_the_rates_and_its_dot_the_crossing():
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert (dots[0].get_xdata()[0], dots[0].get_ydata()[0]) == rates.crossing
     assert ax.get_legend().get_texts()[0].get_text() == "map: 67% in 33%"
+
+
+@pytest.mark.parametrize("n", [8, 20])
+def test_curves_differ_in_colour_or_dash(n):
+    ax = gp.plotting.success_rates({f"method {i}": gp.Rates(low=[0.1], high=[0.2]) for i in range(n)})
+    curves = [line for line in ax.lines if len(line.get_xdata()) > 2]
+    looks = [(to_hex(line.get_color()), line.get_linestyle()) for line in curves]
+    assert len(set(looks)) == n
+    assert [(to_hex(one.get_color()), one.get_linestyle()) for one in ax.get_legend().get_lines()] == looks
+    assert len({colour for colour, _ in looks[:8]}) == 8  # a network and its baselines
 
 
 def test_the_legend_of_the_null_control_counts_intervals_that_hold_one_half():

@@ -248,10 +248,13 @@ def draw_deposits(ax: Axes, deposits: HasGeometry | None, grid: Grid, colour: st
     return [drawn]
 
 
-def draw_cells(ax: Axes, cells: gpd.GeoDataFrame | None, grid: Grid) -> list[Artist]:
-    """Outline numbered rectangles, ore ones on top; the number stands in the north-west corner, above the deposits."""
+def draw_cells(
+    ax: Axes, cells: gpd.GeoDataFrame | None, grid: Grid, deposits: HasGeometry | None = None
+) -> list[Artist]:
+    """Outline numbered rectangles, ore ones on top; the number stands in a corner off the deposits, or above them."""
     if cells is None:
         return []
+    x, y = (np.empty(0),) * 2 if deposits is None else _points("deposits", deposits, grid)
     placed = cells.to_crs(grid.crs)
     ore = placed["label"].eq(1).to_numpy() if "label" in placed.columns else np.zeros(len(placed), dtype=bool)
     # White on black can be seen on the dark, the bright and the empty.
@@ -260,12 +263,29 @@ def draw_cells(ax: Axes, cells: gpd.GeoDataFrame | None, grid: Grid) -> list[Art
     ax.add_collection(LineCollection(rings(placed[ore]), colors="white", linewidths=1.1, zorder=4, path_effects=dark))
     halo = [patheffects.withStroke(linewidth=1.6, foreground="black")]
     for number, rectangle, bold in zip(placed["cell"], placed.geometry, ore, strict=True):
-        left, _, _, top = rectangle.bounds
-        ax.annotate(plain_text(number), (left, top), (2, -2), textcoords="offset points", ha="left", va="top", zorder=8,
+        place, east, south = _free_corner(rectangle.bounds, x, y)
+        ax.annotate(plain_text(number), place, (-2 if east else 2, 2 if south else -2), textcoords="offset points",
+                    ha="right" if east else "left", va="bottom" if south else "top", zorder=8,
                     fontsize=6 if bold else 5, fontweight="bold" if bold else "normal", color="white",
                     path_effects=halo, annotation_clip=True)  # fmt: skip
     outline = Line2D([], [], color="white", linewidth=1.1, path_effects=dark, label=f"cells called ore ({ore.sum()})")
     return [outline] if ore.any() else []
+
+
+def _free_corner(
+    bounds: tuple[float, float, float, float], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[tuple[float, float], bool, bool]:
+    """Return a corner of a cell, and whether it is an eastern and a southern one: where no point is in the way.
+
+    The north-western one where that is free; else the one that is farthest from any point.
+    """
+    left, bottom, right, top = bounds
+    across, down = (x - left) / (right - left), (top - y) / (top - bottom)  # in cells
+    corners = [(east, south) for south in (False, True) for east in (False, True)]
+    # A number takes up some half of a small cell, beginning at the corner.
+    gap = [np.hypot(across - abs(e - 0.25), down - abs(s - 0.2)).min(initial=9.0) for e, s in corners]
+    east, south = corners[0 if gap[0] > 0.4 else int(np.argmax(gap))]
+    return (right if east else left, bottom if south else top), east, south
 
 
 def rings(frame: gpd.GeoDataFrame) -> list[NDArray[np.float64]]:

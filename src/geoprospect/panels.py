@@ -42,6 +42,7 @@ from geoprospect.maps import (
 )
 from geoprospect.metrics import rank_auc
 from geoprospect.samples import Samples
+from geoprospect.screening import RULES, Rule
 from geoprospect.significance import auc_interval
 from geoprospect.transforms import robust_pca
 
@@ -59,6 +60,8 @@ _PRINTED = 20
 _REACH = 1.25
 # Behind text that lines run through.
 _HALO = (patheffects.withStroke(linewidth=2, foreground="white"),)
+# The same behind numbers, of which a line would make others.
+_PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 
 
 class _HasCounts(Protocol):
@@ -152,7 +155,7 @@ def roc_panel(
     return ax
 
 
-def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = None) -> Axes:
+def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, rule: Rule | None = None, ax: Axes | None = None) -> Axes:
     """Draw the Z_AUC of every element as a bar, highest on top, the selected ones in colour.
 
     Parameters
@@ -165,6 +168,9 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
         more elements are tried, the higher the best of them is by chance; the dashed line is the
         threshold divided among all that are scorable (Bonferroni, the first step of Holm). Where a
         Z_AUC is negative there is one of each below 0 too.
+    rule : {'shift', 'holm', 'bh', 'gao2022'}, optional
+        That of `screen` by which the ranking was selected, at `alpha`. The legend says so: what is in
+        colour was not selected by the lines.
     ax : matplotlib.axes.Axes, optional
         Where to draw; default a new figure.
 
@@ -177,8 +183,8 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
     NameNotFoundError
         When a column is not there.
     InputError
-        When the ranking is empty, ``selected`` holds anything but True and False, or `alpha` is not
-        between 0 and 1.
+        When the ranking is empty, ``selected`` holds anything but True and False, `alpha` is not
+        between 0 and 1, or there is no such rule.
 
     Notes
     -----
@@ -190,7 +196,10 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
     >>> import pandas as pd
     >>> import geoprospect as gp
     >>> ranking = pd.DataFrame({"z_auc": [1.2, 3.7], "selected": [False, True]}, index=["Zn", "Cu"])
-    >>> ax = gp.plotting.z_auc_bars(ranking)
+    >>> ax = gp.plotting.z_auc_bars(ranking, rule="shift")
+    >>> print(ax.get_legend().get_title().get_text())
+    colour: p_family ≤ 0.01 by random shifts of the deposits
+    lines: what independent points would need
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['Cu', 'Zn']
     >>> [text.get_text() for text in ax.get_legend().get_texts()][2:]
@@ -198,6 +207,8 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
     """
     if check_number("alpha", alpha, above=0, maximum=1) == 1:
         raise InputError(f"alpha={alpha!r}: needs a number between 0 and 1, for example 0.01")
+    if rule is not None:
+        check_choice("rule", rule, RULES)
     check_names("ranking", ["z_auc", "selected"], list(ranking.columns), "column")
     if ranking.empty:
         raise InputError("ranking: is empty, needs a row per element")
@@ -211,9 +222,10 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
     finite = [*z[np.isfinite(z)], *thresholds.values()]
     signs = (1, -1) if (z < 0).any() else (1,)
     lowest, highest = min(0.0, *finite, *(sign * one for one in thresholds.values() for sign in signs)), max(finite)
-    room = 0.12 * (highest - lowest)  # for the numbers
+    crowded = len(z) > 30
+    room = (0.08 if crowded else 0.12) * (highest - lowest)  # for the numbers
     left, right = lowest - room if lowest else 0.0, highest + room
-    ax = new_axes(ax, (5.6, 1.5 + 0.24 * len(z)))
+    ax = new_axes(ax, (8.4, 1.7 + 0.155 * len(z)) if crowded else (5.6, 1.7 + 0.24 * len(z)))
     places, ends = np.arange(len(z)), np.nan_to_num(z, posinf=right, neginf=left)
     ax.barh(places, ends, height=0.72, color=np.where(chosen, COLOURS[0], GREY))
     for place, value, end in zip(places, z, ends, strict=True):
@@ -221,10 +233,11 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
         side = (-1 if value < 0 else 1) * (-1 if endless else 1)  # inside of what reaches the edge
         text = "n/a" if math.isnan(value) else "∞" if endless else f"{value:.2f}".replace("-", "−")
         ax.annotate(text, (end, place), (3 * side, 0), textcoords="offset points", va="center",
-                    ha="left" if side > 0 else "right", fontsize=10 if endless else 8,
+                    ha="left" if side > 0 else "right", fontsize=10 if endless else 7 if crowded else 8,
                     color="white" if endless and chosen[place] else "black",
-                    path_effects=() if endless else _HALO)  # fmt: skip
-    handles: list[Artist] = [Patch(color=COLOURS[0], label="selected"), Patch(color=GREY, label="not selected")]
+                    bbox=None if endless else _PAPER)  # fmt: skip
+    kinds = ((chosen, COLOURS[0], "selected"), (~chosen, GREY, "not selected"))
+    handles: list[Artist] = [Patch(color=colour, label=label) for some, colour, label in kinds if some.any()]
     for n, style in tried.items():
         drawn = [ax.axvline(sign * thresholds[n], color="0.15", linestyle=style, linewidth=1) for sign in signs]
         both = "±" if len(signs) == 2 else ""
@@ -232,10 +245,15 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, ax: Axes | None = 
         drawn[0].set_label(f"{whose}: {both}{thresholds[n]:.2f}")
         handles.append(drawn[0])
     ax.axvline(0, color="0.15", linewidth=0.8)
-    ax.set_yticks(places, [plain_text(name) for name in ordered.index])
+    ax.set_yticks(places, [plain_text(name) for name in ordered.index], fontsize=7 if crowded else None)
     ax.set(xlim=(left, right), ylim=(len(z) - 0.4, -0.6), xlabel=r"$Z_\mathrm{AUC}$")
     ax.spines[["top", "right"]].set_visible(False)
     legend_below(ax, handles, columns=2)
+    legend = ax.get_legend()
+    if legend is not None and rule is not None:
+        legend.set_alignment("left")
+        legend.set_title(f"colour: {_reason(rule, alpha)}\nlines: what independent points would need")
+        legend.get_title().set_fontsize(8)
     return ax
 
 
@@ -342,6 +360,7 @@ def ecdf_panel(
     points: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
     elements: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
     log: bool = True,
     columns: int = 4,
 ) -> Figure:
@@ -354,6 +373,8 @@ def ecdf_panel(
         `screening_points`.
     elements : sequence of str, optional
         Which to draw, in this order. Default: all.
+    units : mapping of str to str, optional
+        Units of the values, per element; they stand below the axes.
     log : bool, default True
         Logarithmic values. Zeros have no place on such an axis: the curve begins at their share.
         An element with negative values, such as a log-ratio, gets a linear axis.
@@ -396,6 +417,9 @@ def ecdf_panel(
         area = rank_auc(labels, values)
         shown = "n/a" if math.isnan(area) else f"{area:.2f}"
         ax.set_title(f"{plain_text(name)}   AUC {shown}", loc="left", fontsize=8)
+        unit = (units or {}).get(name, "")
+        if unit not in ("", "1"):
+            ax.set_xlabel(plain_text(unit), loc="right", fontsize=7, labelpad=1)
     for ax in grid.flat[len(names) :]:
         ax.set_axis_off()
     handles = [Line2D([], [], color=ORE, label="ore"), Line2D([], [], color=BARREN, label="barren")]
@@ -618,6 +642,16 @@ def log_ratio_biplot(samples: Samples, *, robust: bool = True, ax: Axes | None =
     if beyond:
         ax.set_title(f"{beyond} of {len(points):,} samples lie outside", loc="right", fontsize=7, color="0.4", pad=3)
     return ax
+
+
+def _reason(rule: Rule, alpha: float) -> str:
+    """Return what an element must have to be selected."""
+    return {
+        "shift": f"p_family ≤ {alpha:g} by random shifts of the deposits",
+        "holm": f"p_holm ≤ {alpha:g}, Holm's correction",
+        "bh": f"p_bh ≤ {alpha:g}, Benjamini and Hochberg's correction",
+        "gao2022": rf"$Z_\mathrm{{AUC}}$ ≥ {norm.isf(alpha / 2):.2f}, enriched only",
+    }[rule]
 
 
 def _labels_and_values(

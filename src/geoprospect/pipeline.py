@@ -363,7 +363,14 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
 
     bands = list(done.model.bands)
     by_rank = [name for name in done.ranking.index if name in bands]
-    points = screening_points(done.survey, deposits, c.seed)
+    rule = c.screening.arguments()["rule"]
+    points = screening_points(
+        done.survey, deposits, c.seed, n_barren=c.screening.n_barren or 2000, buffer=c.screening.buffer
+    )
+    one_draw = "AUC of one draw of barren places"
+    if c.screening.draws > 1:
+        one_draw += f"; ranking.csv has the mean of {c.screening.draws}"
+    units = {str(name): str(band.attrs.get("units", "")) for name, band in done.survey.data_vars.items()}
     inside = samples.to_crs(Grid.of(done.survey).crs)
     folder = done.folder / "figures"
     folder.mkdir(exist_ok=True)
@@ -373,9 +380,15 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
             folder / f"element_{_file_stem(name)}.png",
         )
     scored = done.ranking[done.ranking["auc"].notna()]
-    plotting.save(plotting.z_auc_bars(scored, alpha=c.screening.alpha), folder / "z_auc.png")
-    plotting.save(plotting.ecdf_panel(points, elements=list(scored.index[:16])).axes[0], folder / "ecdf.png")
-    plotting.save(plotting.roc_panel({name: points[name] for name in by_rank[:8]}), folder / "roc.png")
+    plotting.save(plotting.z_auc_bars(scored, alpha=c.screening.alpha, rule=rule), folder / "z_auc.png")
+    panel = plotting.ecdf_panel(points, elements=list(scored.index[:16]), units=units)
+    panel.suptitle(one_draw, fontsize=8)
+    plotting.save(panel.axes[0], folder / "ecdf.png")
+    depleted = done.ranking["direction"].eq("depleted")
+    curves = {f"{name} (depleted)" if depleted[name] else name: points[name] for name in by_rank[:8]}
+    roc = plotting.roc_panel(curves)
+    roc.set_title(one_draw, fontsize=8)
+    plotting.save(roc, folder / "roc.png")
     plotting.save(
         plotting.windows_overlay(windows, done.survey, element=by_rank[0], deposits=deposits), folder / "windows.png"
     )
@@ -385,7 +398,11 @@ def _draw(done: Run, samples: Samples, deposits: gpd.GeoDataFrame, windows: Wind
         plotting.save(plotting.auc_intervals(done.scores.table), folder / "methods.png")
         if done.scores.map is not None:
             rates = {str(name): done.scores.rates(str(name)) for name in done.scores.table.index}
-            plotting.save(plotting.success_rates(rates), folder / "success_rates.png")
+            captures = plotting.success_rates(rates)
+            captures.set_title(
+                f"{len(next(iter(rates.values())))} of {len(deposits)} deposits lie on the out-of-fold map", fontsize=8
+            )
+            plotting.save(captures, folder / "success_rates.png")
     plotting.save(plotting.training_curves(done.model.history), folder / "training.png")
     plotting.save(
         plotting.probability_map(done.result.probability, deposits=deposits, cells=done.cells),

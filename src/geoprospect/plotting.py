@@ -192,7 +192,7 @@ def probability_map(
     draw_base(ax, base, frame)
     note = "" if probability.attrs.get("calibrated") else " (uncalibrated)"
     draw_raster(ax, grid, (values, Normalize(0, 1), "neither"), "cividis", f"probability of ore{note}", base)
-    handles = [*draw_cells(ax, cells, grid), *draw_deposits(ax, deposits, frame)]
+    handles = [*draw_cells(ax, cells, grid, deposits), *draw_deposits(ax, deposits, frame)]
     return finish_map(ax, frame, handles, gaps=frame.bounds != grid.bounds)
 
 

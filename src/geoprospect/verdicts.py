@@ -17,6 +17,8 @@ from geoprospect.errors import InputError
 from geoprospect.maps import COLOURS, GREY, legend_below, new_axes, plain_text
 
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+# One more, so that a network and its seven baselines are eight colours.
+_COLOURS = (*COLOURS, "#7A4B1E")
 _AREA = np.linspace(0, 1, 501)
 
 
@@ -124,8 +126,8 @@ def success_rates(rates: Mapping[str, HasCapture], *, ax: Axes | None = None) ->
     handles = []
     for i, (name, one) in enumerate(rates.items()):
         area, captured = one.crossing
-        colour = COLOURS[i % len(COLOURS)]
-        style = _STYLES[i // len(COLOURS) % len(_STYLES)]
+        colour = _COLOURS[i % len(_COLOURS)]
+        style = _STYLES[i // len(_COLOURS) % len(_STYLES)]
         ax.plot(_AREA, one.capture(_AREA), style, color=colour, linewidth=1.8)
         ax.plot([area], [captured], "o", color=colour, markersize=5)
         label = f"{plain_text(name)}: {captured:.0%} in {area:.0%}"
