@@ -3,6 +3,7 @@
 import functools
 import json
 import types
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -52,11 +53,28 @@ def test_a_run_leaves_every_file_that_it_names(done):
     names = {str(path.relative_to(done.folder)) for path in done.folder.rglob("*") if path.is_file()}
     expected = {"survey.tif", "prospectivity.tif", "out_of_fold.tif", "ranking.csv", "targets.gpkg", "scores.json",
                 "model/model.json", "model/manifest.json", "model/network-0.safetensors"}  # fmt: skip
-    figures = {f"figures/{name}.png" for name in ("z_auc", "roc", "windows", "folds", "training", "prospectivity",
-                                                  "confusion_paper_protocol", "methods", "success_rates")}  # fmt: skip
+    drawn = ("z_auc", "ecdf", "roc", "windows", "folds", "training", "methods", "success_rates", "prospectivity",
+             "confusion_paper_protocol")  # fmt: skip
+    figures = {f"figures/{name}.png" for name in drawn}
     assert expected | figures <= names
     assert {name for name in names if name.startswith("figures/element_")}
     assert not [name for name in names if name.startswith(".") or "staged" in name]
+
+
+def test_the_page_on_files_names_every_figure(done):
+    page = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")
+    for figure in (done.folder / "figures").iterdir():
+        assert f"`{figure.name}`" in page or figure.name.startswith("element_")
+
+
+def test_the_control_by_distance_is_no_share_on_the_map_off_the_training(done):
+    with rasterio.open(done.folder / "out_of_fold.tif") as source:
+        units = dict(zip(source.descriptions, source.units, strict=True))
+        at = source.descriptions.index("nearest deposit") + 1
+        assert "distance to the nearest deposit" in source.tags(at)["LONG_NAME"]
+        assert np.nanmax(source.read(at)) <= 0
+    assert units.pop("nearest deposit") == "metre"
+    assert set(units.values()) == {"1"}
 
 
 def test_the_map_on_disk_is_the_map_in_memory(done):

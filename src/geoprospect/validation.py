@@ -519,6 +519,7 @@ def _chart(
     for plane in planes.values():
         plane[empty] = np.nan
     attrs = {name: {"units": "1", "long_name": f"out-of-fold score of {name}"} for name in methods}
+    attrs["nearest deposit"] = {"units": grid.unit, "long_name": "negative distance to the nearest deposit"}
     attrs["fold"] = {"units": "1", "long_name": "fold whose network was used"}
     shaped = {name: plane.reshape(grid.shape).astype(np.float32) for name, plane in planes.items()}
     chart = grid.dataset(shaped, attrs)
