@@ -22,7 +22,8 @@ start = time.perf_counter()
 with tempfile.TemporaryDirectory() as folder:
     done = gp.run(config, folder)
 print(f"geoprospect {gp.__version__}, torch {torch.__version__}; {time.perf_counter() - start:.0f} s\n")
-print("| method | AUC on separate ground | 95 % interval | deposits in the best tenth of the ground |\n|---|---|---|---|")
+print("| method | AUC on separate ground | 95 % interval | deposits in the best tenth of the ground |")
+print("|---|---|---|---|")
 for method, row in done.scores.table.iterrows():
     print(f"| {method} | {row['auc']:.2f} | {row['low']:.2f} – {row['high']:.2f} | {row['capture_10']:.0%} |")
 paper = done.paper_protocol
