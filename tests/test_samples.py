@@ -663,7 +663,7 @@ def test_the_count_of_shared_places_is_right(tmp_path_factory, places):
 
 
 def test_swapped_latitude_and_longitude_are_seen(table):
-    with pytest.raises(CRSError, match="no latitude exceeds 90; did you swap x and y"):
+    with pytest.raises(CRSError, match=r"no latitude exceeds 90; did you swap x and y.* pass x='lon', y='lat'$"):
         table(one_column("5"), x="lat", y="lon")
 
 
@@ -1154,6 +1154,24 @@ def test_a_filter_that_leaves_nothing_is_refused(layer):
         layer(DEPOSITS, where="commodity == 'Tin'")
 
 
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("commodity == 'Cu'", "where commodity is 'Copper', 'Gold', 'A0', 'A1', 'A2', 'A3', 'A4', 'A5' and 3 more"),
+        ("commodity == 'Gold' and grade > 30", "commodity is 'Copper', 'Gold'"),
+        ("grade > 30", "the file, where grade runs from 0.5 to 13"),
+        ("`the kind` == 'vein'", "where the kind is 'skarn'"),
+        ("empty == 3", "where empty is empty"),
+    ],
+)  # fmt: skip
+def test_a_filter_that_leaves_nothing_is_told_what_there_is(layer, where, told):
+    kinds = ["Copper"] * 3 + ["Gold"] * 2 + [f"A{i}" for i in range(9)]
+    rows = [f"d{i},{110 + i / 100},22,{kind},{i or 0.5},skarn," for i, kind in enumerate(kinds)]
+    with pytest.raises(InputError) as caught:
+        layer("\n".join(["name,lon,lat,commodity,grade,the kind,empty", *rows]), where=where)
+    assert told in str(caught.value)
+
+
 def test_one_deposit_is_warned_of(layer):
     with pytest.warns(DataWarning, match="only one deposit; nothing can be validated on one") as caught:
         assert len(layer(DEPOSITS, where="name == 'A'")) == 1
@@ -1186,7 +1204,7 @@ def test_deposits_of_a_table_need_a_crs(tmp_path):
 
 
 def test_deposits_with_swapped_coordinates_are_refused(layer):
-    with pytest.raises(CRSError, match="did you swap x and y"):
+    with pytest.raises(CRSError, match=r"did you swap x and y.* pass x='lon', y='lat'$"):
         layer(DEPOSITS, x="lat", y="lon")
 
 

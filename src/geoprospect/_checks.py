@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,50 @@ def check_output_file(name: str, path: str | os.PathLike[str], suffixes: Collect
     return file
 
 
-def did_you_mean(value: str, options: Iterable[str]) -> str:
-    """Return '; did you mean …?' for the option nearest to `value`, or nothing."""
+def check_arguments(
+    name: str, given: Any, function: Callable[..., Any], own: Collection[str], example: str
+) -> dict[str, Any]:
+    """Return `given` as a dict when its keys are arguments of `function`, and none of those that are `own`."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"{name}={given!r}: needs a mapping of arguments of {function.__name__}, such as {example}")
+    known = [one for one in inspect.signature(function).parameters if one not in own]
+    for key, value in given.items():
+        if key in own:
+            raise InputError(f"{name}={{{key!r}: …}}: {key} of {function.__name__} is not set here; leave it out")
+        if key not in known:
+            raise InputError(
+                f"{name}={{{key!r}: {value!r}}}: {function.__name__} has no argument {key!r}"
+                f"{did_you_mean(str(key), known)}; there are {', '.join(known)}"
+            )
+    return dict(given)
+
+
+def nearest_name(value: str, options: Iterable[str]) -> str | None:
+    """Return the option nearest to `value`, whatever the case; None where none is near."""
     by_lower = {str(option).lower(): str(option) for option in options}
     near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.7)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(value: str, options: Iterable[str]) -> str:
+    """Return '; did you mean …?' for the option nearest to `value`, or nothing."""
+    near = nearest_name(value, options)
+    return f"; did you mean {near!r}?" if near is not None else ""
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """Return what stands for a value in a message: its repr, at most a line of it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def user_level() -> int:
+    """Return the `stacklevel` by which a warning points at the line that called this library, however deep it comes."""
+    package = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def first_rows(rows: Iterable[Any], limit: int = 5) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -479,6 +480,20 @@ class Grid:
             if np.issubdtype(data[name].dtype, np.floating):
                 data[name].encoding["_FillValue"] = np.nan
         return data
+
+
+def grid_of_survey(survey: Any, others: str = "") -> Grid:
+    """Return the grid of what was passed as `survey`, or raise with that name where it is no Dataset.
+
+    `others` is a further cure where it is a path.
+    """
+    if isinstance(survey, xr.Dataset):
+        return Grid.of(survey)
+    what = f"survey={str(survey)!r}" if isinstance(survey, (str, os.PathLike)) else "survey"
+    cure = f"read a file with read_survey(path){others}, or make one with interpolate(samples, grid)"
+    if isinstance(survey, xr.DataArray):
+        cure = "a single band is survey[['Cu']], with two pairs of brackets"
+    raise InputError(f"{what}: is a {type(survey).__name__}, needs an xarray Dataset; {cure}")
 
 
 def _grid_mapping(data: xr.Dataset | xr.DataArray) -> dict[str, Any]:

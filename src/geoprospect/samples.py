@@ -20,8 +20,8 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
 
-from geoprospect._checks import check_choice, check_crs, check_input_file, check_names, first_rows
-from geoprospect.assays import listed, scan_numbers, standing_limits, summed_up
+from geoprospect._checks import check_choice, check_crs, check_input_file, check_names, first_rows, shown
+from geoprospect.assays import Problem, listed, scan_numbers, standing_limits, summed_up
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.imputation import replace as impute
 from geoprospect.scanning import Table, raise_errors, scan_table
@@ -44,6 +44,9 @@ _QUERY_METHODS = frozenset(
     "contains startswith endswith match fullmatch lower upper strip lstrip rstrip casefold len find count get "
     "replace slice split extract isdigit isnumeric isalpha year month day min max mean median std sum".split()
 )
+
+
+_VALUES = 8  # of a column that are listed where a filter finds none
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,7 +334,9 @@ def read_samples(
         path, x, y, crs, elements, units, missing, flags=flags, limits=limits, negative=negative, zero=zero,
         layer=layer, encoding=encoding,
     )  # fmt: skip
-    raise_errors(table)
+    raise_errors(
+        replace(table, problems=tuple(_with_columns(one, table.x_name, table.y_name) for one in table.problems))
+    )
     for sentence in listed([problem for problem in table.all_problems if problem.level == "note"]):
         log.info("%s: %s", table.file.name, sentence)
     for sentence in summed_up([problem for problem in table.all_problems if problem.level == "warning"]):
@@ -442,8 +447,9 @@ def read_deposits(
     if not (frame.geom_type == "Point").all():
         log.info("%s: lines and polygons stand as a point inside them", file.name)
         frame = frame.set_geometry(frame.representative_point())
-    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs, stacklevel=3)
-    frame = _with_known_names(frame)
+    columns = (x or "", y or "") if is_text_table(file) else ("", "")
+    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs, stacklevel=3, columns=columns)
+    every = frame = _with_known_names(frame)
     if where is not None:
         try:
             frame = frame[_matches(frame, where)]
@@ -453,7 +459,10 @@ def read_deposits(
                 f"{', '.join(map(str, frame.columns))}, for example \"commodity == 'Copper'\""
             ) from err
     if frame.empty:
-        raise InputError(f"path={str(file)!r}, where={where!r}: no deposit is left; check the filter against the file")
+        there = "" if where is None else _what_there_is(every, where)
+        raise InputError(
+            f"path={str(file)!r}, where={where!r}: no deposit is left; check the filter against the file{there}"
+        )
     if len(frame) == 1:
         warnings.warn(f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=2)
     return frame.reset_index(drop=True)
@@ -475,6 +484,44 @@ def _matches(frame: gpd.GeoDataFrame, where: str) -> NDArray[np.bool_]:
     return keep
 
 
+def _what_there_is(frame: gpd.GeoDataFrame, where: str) -> str:
+    """Return what the columns hold that a filter names: the values that stand most often, or the range of numbers."""
+    named = {getattr(node, "id", "") for node in ast.walk(ast.parse(re.sub(r"`[^`]*`", "column", where.strip())))}
+    named |= set(re.findall(r"`([^`]*)`", where))
+    told = []
+    for name in [column for column in frame.columns if column in named and column != frame.active_geometry_name]:
+        values, numbers = frame[name].dropna(), pd.api.types.is_numeric_dtype(frame[name])
+        counts = values.value_counts() if numbers else values.astype(str).value_counts()
+        if numbers and len(counts) > _VALUES:
+            told.append(f"{name} runs from {values.min():g} to {values.max():g}")
+        elif len(counts):
+            told.append(f"{name} is {first_rows(map(shown, counts.index.tolist()), _VALUES)}")
+        else:
+            told.append(f"{name} is empty")
+    return f", where {' and '.join(told)}" if told else ""
+
+
+def check_deposits(deposits: Any) -> gpd.GeoDataFrame:
+    """Return deposits when they are a GeoDataFrame, or raise with how to make one."""
+    if not isinstance(deposits, gpd.GeoDataFrame):
+        plain = isinstance(deposits, (str, os.PathLike, list, tuple))
+        what = f"deposits={shown(deposits)}" if plain else f"deposits: is a {type(deposits).__name__}"
+        raise InputError(
+            f"{what}{':' if plain else ','} needs a GeoDataFrame of points; read a file with read_deposits(path), or "
+            "make one with geopandas.GeoDataFrame(geometry=geopandas.points_from_xy(x, y), crs=…)"
+        )
+    if deposits.active_geometry_name is None:
+        raise InputError("deposits: the GeoDataFrame has no geometry; set it with deposits.set_geometry(…)")
+    return deposits
+
+
+def _with_columns(problem: Problem, x: str, y: str) -> Problem:
+    """Say, of coordinates that are swapped, which columns to pass."""
+    if problem.kind != "swapped" or not (x and y):
+        return problem
+    return replace(problem, message=f"{problem.message} pass x={y!r}, y={x!r}")
+
+
 def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     """Return a read-only array of its own."""
     array: NDArray[Any] = np.array(values, dtype=dtype)
@@ -482,7 +529,9 @@ def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     return array
 
 
-def _check_coordinates(points: NDArray[np.float64], crs: CRS, stacklevel: int = 4) -> None:
+def _check_coordinates(
+    points: NDArray[np.float64], crs: CRS, stacklevel: int = 4, columns: tuple[str, str] = ("", "")
+) -> None:
     """Raise where coordinates cannot be what the CRS says; warn far outside its area of use."""
     if not np.isfinite(points).all():
         raise InputError(
@@ -490,7 +539,7 @@ def _check_coordinates(points: NDArray[np.float64], crs: CRS, stacklevel: int = 
         )
     for problem in coordinate_faults(points, crs):
         if problem.level == "error":
-            raise CRSError(problem.message)
+            raise CRSError(_with_columns(problem, *columns).message)
         warnings.warn(problem.message, DataWarning, stacklevel=stacklevel)
 
 
