@@ -8,6 +8,7 @@ import warnings
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from affine import Affine
@@ -231,9 +232,35 @@ def test_windows_have_the_data_asked_for_in_all_bands(min_valid):
 
 
 def test_ground_without_data_leaves_no_place():
-    bands = survey(Au=np.full(GRID.shape, np.nan))
+    bands = survey(Au=np.where(np.arange(30) > 27, 1.0, np.full(GRID.shape, np.nan)))
     with pytest.raises(InputError, match="only 0 different windows"):
         sample(bands, mines([(3, 4), (9, 9)]), 4, 4, 6, 5, rng=0)
+
+
+@pytest.mark.parametrize("min_valid", [0.0, 0.5])
+def test_a_band_without_any_data_is_named_with_the_call_that_leaves_it_out(min_valid):
+    empty, places = np.full(GRID.shape, np.nan), mines([(3, 4), (9, 9)])
+    with pytest.raises(InputError, match=r"no data at all in Au, .* leave it out: survey\.drop_vars\('Au'\)"):
+        gp.sample_windows(survey(Au=empty), places, 4, 4, 6, 5, min_valid=min_valid)
+    with pytest.raises(InputError, match=r"no data at all in Au, Sn, .*survey\.drop_vars\(\['Au', 'Sn'\]\)"):
+        gp.sample_windows(survey(Au=empty, Sn=empty), places, 4, 4, 6, 5, min_valid=min_valid)
+    with pytest.raises(InputError, match="survey: has no data in any of Cu, Au"):
+        gp.sample_windows(survey(Cu=empty, Au=empty), places, 4, 4, 6, 5, min_valid=min_valid)
+
+
+@pytest.mark.parametrize("deposits", [[(1, 2)], "mines.gpkg", pd.DataFrame({"x": [1.0], "y": [2.0]})], ids=str)
+def test_deposits_that_are_no_points_are_refused_with_the_way_to_make_them(deposits):
+    with pytest.raises(InputError, match=r"^deposits.*needs a GeoDataFrame of points; read a file with read_deposits"):
+        gp.sample_windows(survey(), deposits, 4, 4, 6, 5)
+    with pytest.raises(InputError, match="deposits: the GeoDataFrame has no geometry"):
+        gp.sample_windows(survey(), gpd.GeoDataFrame({"id": [1]}), 4, 4, 6, 5)
+
+
+def test_arguments_in_each_others_place_are_named():
+    with pytest.raises(InputError, match="survey: is a GeoDataFrame, needs an xarray Dataset"):
+        gp.sample_windows(mines([(3, 4)]), survey(), 4, 4, 6, 5)
+    with pytest.raises(InputError, match=r"windows: is a Dataset, needs Windows.*they come first, then the survey"):
+        gp.least_like_ore(survey(), drawn())
 
 
 # -- the draw ----------------------------------------------------------------------------------
@@ -757,6 +784,19 @@ def test_a_smaller_window_comes_with_its_crop():
     assert crop == 10 * size // 12
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [{"size": 80, "crop": 70}, {"size": 80, "crop": 224}, {"size": 6, "crop": 224}, {"size": 24, "crop": 224},
+     {"size": 80, "crop": 3}, {"size": 20, "crop": 15, "zooms": (1, 2)}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_offered_for_a_window_that_has_no_room_would_do(rules):
+    with pytest.raises(InputError, match=r"(size=\d+|crop=\d+) would do$") as caught:
+        few(**rules)
+    offer = str(caught.value).rsplit("; ", 1)[1]
+    few(**rules | {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", offer)})
+
+
 def test_data_that_leave_too_little_say_how_many_holes_would_have_to_be_taken():
     rng = np.random.default_rng(0)
     holes = survey(Cu=np.where(rng.random(GRID.shape) < 0.6, 1.0, np.nan))
@@ -770,7 +810,7 @@ def test_data_that_leave_too_little_say_how_many_holes_would_have_to_be_taken():
 
 
 def test_where_nothing_alone_would_do_nothing_is_offered():
-    bands = survey(Au=np.full(GRID.shape, np.nan))
+    bands = survey(Au=np.where(np.arange(30) > 28, 1.0, np.full(GRID.shape, np.nan)))
     with pytest.raises(InputError, match="no other size or rule alone makes room: look at where the survey has data"):
         sample(bands, mines([(3, 4)]), 4, 4, 6, 900, rng=0, buffer=400.0, slide=0.5, step=2)
 

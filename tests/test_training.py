@@ -811,8 +811,19 @@ def test_one_class_alone_is_refused(which: slice, kind: str) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_no_windows_at_all_are_refused() -> None:
-    with pytest.raises(InputError, match="all 0 are"):
+    with pytest.raises(InputError, match=r"windows: there are none, .* cut them with sample_windows"):
         train(windows=WINDOWS[[]])
+
+
+def test_windows_and_survey_in_each_others_place_are_named() -> None:
+    with pytest.raises(InputError, match=r"^windows: is a Dataset, needs Windows.*they come first, then the survey$"):
+        gp.train(SURVEY, WINDOWS, SMALL)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^windows: is a NoneType, needs Windows, as from sample_windows$"):
+        gp.train(None, SURVEY, SMALL)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^survey='s\.tif': is a str, .*; read a file with read_survey"):
+        gp.train(WINDOWS, "s.tif", SMALL)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^survey: is a DataArray, .* single band is survey\[\['Cu'\]\]"):
+        gp.train(WINDOWS, SURVEY["Cu"], SMALL)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("tiny")

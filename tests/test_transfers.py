@@ -140,6 +140,11 @@ def test_all_that_does_not_match_stands_in_one_message() -> None:
     assert "the survey has Cu_ppm, Fe" in message
 
 
+def test_a_name_that_the_survey_does_not_have_is_named_and_not_the_band() -> None:
+    with pytest.raises(InputError, match=r"Cu: names=\{'Cu': 'Copper'\}: the survey has no band 'Copper'\n"):
+        gp.transfer(make_model(), make_survey(), device="cpu", names={"Cu": "Copper"})
+
+
 def test_units_that_cannot_be_converted_and_degrees_are_named() -> None:
     survey = make_survey()
     survey["Fe"].attrs["units"] = "mSv"

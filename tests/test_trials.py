@@ -139,3 +139,29 @@ def test_deposits_off_the_grid_have_no_null(survey):
     far = gpd.GeoDataFrame(geometry=gpd.points_from_xy([0.0], [0.0]), crs=survey.rio.crs)
     with pytest.raises(InputError, match="are both CRS right"):
         gp.null_control(survey, far)
+
+
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        (
+            {"siz": 8, "crop": 7},
+            r"windows={'siz': 8}: sample_windows has no argument 'siz'; did you mean 'size'.* mask",
+        ),
+        ({"size": 8, "rng": 3}, "windows={'rng': …}: rng of sample_windows is not set here; leave it out"),
+        ([8, 7], r"windows=\[8, 7\]: needs a mapping of arguments of sample_windows, such as {'size': 8"),
+    ],
+    ids=str,
+)
+def test_windows_that_cannot_be_cut_are_refused_by_name(area, survey, windows, message):
+    with pytest.raises(InputError, match=message):
+        gp.null_control(survey, area.deposits, "resnet18", n=1, rng=0, windows=windows)
+
+
+def test_deposits_and_survey_of_a_null_are_named(area, survey):
+    with pytest.raises(InputError, match=r"deposits=\[\(1, 2\)\]: needs a GeoDataFrame of points"):
+        gp.null_control(survey, [(1, 2)], windows=CUT)
+    with pytest.raises(InputError, match="survey: is a GeoDataFrame, needs an xarray Dataset"):
+        gp.null_control(area.deposits, survey, windows=CUT)
+    with pytest.raises(InputError, match="survey: has no data at all in Au"):
+        gp.null_control(survey.assign(Au=survey.Au * np.nan), area.deposits, windows=CUT)

@@ -15,9 +15,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
+from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.samples import check_deposits
 from geoprospect.windows import Windows
 
 # What the paper fixes. Buffer, slide, step and min_valid it leaves open.
@@ -33,6 +34,8 @@ _RECIPES: dict[str, dict[str, Any]] = {
         "draws": 1,
     }
 }
+# The share of a window that the paper's network sees.
+_PAPER_CROP = (224, 256)
 # Places among which the least like ore are looked for; of more, so many are drawn.
 _CANDIDATES = 20_000
 # How far the correlation of bands is shrunk towards none: closed or collinear bands leave it singular.
@@ -153,8 +156,8 @@ def sample_windows(
     Raises
     ------
     InputError
-        When no deposit lies on the grid, a window is larger than the grid, an argument contradicts
-        the recipe, or fewer places than asked for are left. The message then says which other
+        When no deposit lies on the grid, a band has no data at all, a window is larger than the grid,
+        an argument contradicts the recipe, or fewer places than asked for are left. The message then says which other
         values would do.
 
     Warns
@@ -198,10 +201,10 @@ def sample_windows(
     )
     given = {"size": size, "crop": crop, "n_ore": rules.n_ore, "n_barren": rules.n_barren}
     _check_recipe(recipe, given | {"zooms": scales, "barren": barren, "mask": mask, "draws": draws})
-    generator, grid = check_rng(rng), Grid.of(survey)
-    _check_size(size, crop, scales, grid)
-    ids, points = _deposits_on(grid, deposits)
+    generator, grid = check_rng(rng), grid_of_survey(survey)
+    ids, points = _deposits_on(grid, check_deposits(deposits))
     ground = _Ground(grid, _summed(cells_with_data(survey, grid, mask)), *grid.rowcol(*points.T))
+    _check_size(ground, rules, crop)
     ore = _slide(ground, rules, crop, ids, generator)  # (n_ore, 4): row, col, zoom, deposit
     free = _barren_places(ground, rules, crop, mask is not None)
     pools: list[Sequence[int] | NDArray[np.int64]] = [range(np.count_nonzero(places)) for places in free]
@@ -271,7 +274,8 @@ def least_like_ore(windows: Windows, survey: xr.Dataset, share: float = 0.5) -> 
     >>> windows[gp.least_like_ore(windows, survey, share=0.6)]
     Windows(40 ore, 30 barren; 8 cells (3.43 km) cropped to 7; 40 deposits)
     """
-    share, grid = check_number("share", share, above=0, maximum=1), Grid.of(survey)
+    check_windows(windows, survey)
+    share, grid = check_number("share", share, above=0, maximum=1), grid_of_survey(survey)
     if grid != windows.grid:
         raise InputError(
             f"survey: lies on {grid}, the windows were cut on {windows.grid}; take the survey of the windows"
@@ -385,15 +389,38 @@ def _check_recipe(recipe: str | None, given: dict[str, Any]) -> None:
             raise InputError(f"{name}{shown}: recipe={recipe!r} has {name}={value!r}; leave out one of the two")
 
 
-def _check_size(size: int, crop: int, zooms: tuple[int, ...], grid: Grid) -> None:
-    """Raise where a window has no room on the grid, or is smaller than its crop."""
-    if crop > size:
-        raise InputError(f"crop={crop}: is more than the window of size={size}")
-    if size * max(zooms) > min(grid.shape):
-        most, zoomed = min(grid.shape) // max(zooms), max(zooms) > 1
-        covers = f", zooms={zooms}: a window covers up to {size * max(zooms)} cells each way, and" if zoomed else ":"
-        cure = f"take at most size={most}" if most else "take smaller zooms"
-        raise InputError(f"size={size}{covers} the survey has only {grid.shape[0]} x {grid.shape[1]} cells; {cure}")
+def check_windows(windows: Any, survey: Any) -> None:
+    """Raise where `windows` are none, and say so where they and the survey stand in each other's place."""
+    if not isinstance(windows, Windows):
+        swapped = ": they come first, then the survey" if isinstance(survey, Windows) else ""
+        raise InputError(f"windows: is a {type(windows).__name__}, needs Windows, as from sample_windows{swapped}")
+
+
+def _check_size(ground: _Ground, rules: _Rules, crop: int) -> None:
+    """Raise where a window has no room on the grid, or is smaller than its crop; say which size would do."""
+    (ny, nx), size, widest = ground.grid.shape, rules.size, max(rules.zooms)
+    most = min(ny, nx) // widest
+    if crop <= size <= most:
+        return
+    seen = crop if crop <= size else max(1, size * _PAPER_CROP[0] // _PAPER_CROP[1])
+    if size > most:
+        covers = f", zooms={rules.zooms}: a window covers up to {size * widest} cells each way, and"
+        said = f"size={size}{covers if widest > 1 else ':'} the survey has only {ny} x {nx} cells"
+        said += f"; take at most size={most}" if most else "; take smaller zooms"
+    else:
+        said = f"crop={crop}: is more than the window of size={size}"
+        if _fits(ground, rules, "size", int, size):
+            raise InputError(f"{said}; crop={seen} would do")
+    start = min(size - 1, most)
+    k = _walk(functools.partial(_fits, ground, rules, "size", lambda k: start - k), start)
+    if k is None:
+        raise InputError(said if size > most else f"{said}; take at most crop={size}")
+    raise InputError(f"{said}; size={start - k}{_with_crop(seen, start - k, size)} would do")
+
+
+def _with_crop(crop: int, size: int, before: int) -> str:
+    """Return ' with crop=…', the same share of a smaller window; nothing where the crop has room in it."""
+    return f" with crop={max(1, int(crop * size // before))}" if size < crop else ""
 
 
 def _deposits_on(grid: Grid, deposits: gpd.GeoDataFrame) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
@@ -412,10 +439,12 @@ def _deposits_on(grid: Grid, deposits: gpd.GeoDataFrame) -> tuple[tuple[Any, ...
         warnings.warn(
             f"deposits: {int((~inside).sum())} lie off the grid and are left out (id {first_rows(ids[~inside])})",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     if inside.sum() == 1:
-        warnings.warn("deposits: only one lies on the grid; nothing can be validated on one", DataWarning, stacklevel=3)
+        warnings.warn(
+            "deposits: only one lies on the grid; nothing can be validated on one", DataWarning, stacklevel=user_level()
+        )
     return tuple(ids[inside].tolist()), np.column_stack([x, y])[inside]
 
 
@@ -437,7 +466,23 @@ def cells_with_data(survey: xr.Dataset, grid: Grid, mask: xr.DataArray | None = 
     finite = (np.isfinite(band.variable) for band in _bands(survey))
     known: xr.Variable = functools.reduce(operator.and_, finite, xr.Variable(("y", "x"), cells))
     array: NDArray[np.bool_] = known.to_numpy()
+    if not array.any():
+        _check_bands(survey)
     return array
+
+
+def _check_bands(survey: xr.Dataset) -> None:
+    """Raise where a band has no data at all: no window can have data in all bands then."""
+    bands = {str(band.name): band for band in _bands(survey)}
+    empty = [name for name, band in bands.items() if not bool(np.isfinite(band.variable).any())]
+    if not empty:
+        return
+    if len(empty) == len(bands):
+        raise InputError(f"survey: has no data in any of {first_rows(empty, 8)}; look at what it was made from")
+    raise InputError(
+        f"survey: has no data at all in {first_rows(empty, 8)}, and windows need data in all bands; leave it out: "
+        f"survey.drop_vars({empty if len(empty) > 1 else empty[0]!r})"
+    )
 
 
 def _check_mask(mask: Any, grid: Grid) -> NDArray[np.bool_]:
@@ -535,7 +580,7 @@ def _slide(
         warnings.warn(
             f"n_ore={rules.n_ore}: there are {n} deposits, so {n - rules.n_ore} of them have no window",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     given, room, drawn = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), []
     for zoom, (width, n_ore, _) in zip(rules.zooms, rules.parts, strict=True):
@@ -561,7 +606,7 @@ def _slide(
             f"{first_rows([ids[d] for d in cramped])}: {first_rows(room[cramped])}); the others have more instead; "
             "a wider grid (pad) gives room",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     found = np.concatenate(drawn)
     return found[np.argsort(found[:, 3], kind="stable")]
@@ -756,8 +801,8 @@ def _cures(ground: _Ground, rules: _Rules, crop: int) -> str:
         k = search(functools.partial(_fits, ground, rules, name, value), n)
         if k is not None:
             found.append(f"{'dissimilar' if name == 'share' else name}={value(k):g}")
-            if name == "size" and value(k) < crop:
-                found[-1] += f" with crop={max(1, int(crop * value(k) // rules.size))}"
+            if name == "size":
+                found[-1] += _with_crop(crop, int(value(k)), rules.size)
     if not found:
         return "no other size or rule alone makes room: look at where the survey has data, and at several at once"
     return f"{' or '.join(filter(None, [', '.join(found[:-1]), found[-1]]))} would do"

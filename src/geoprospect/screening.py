@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng
+from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
 from geoprospect.errors import InputError
 from geoprospect.ground import (
     Floats,
@@ -28,7 +28,7 @@ from geoprospect.ground import (
     regions,
 )
 from geoprospect.metrics import rank_auc, z_auc
-from geoprospect.samples import Samples
+from geoprospect.samples import Samples, check_deposits
 from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
 from geoprospect.significance import adjust_p, auc_standard_error, weights_of_evidence
 from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores
@@ -133,7 +133,7 @@ def screen(
     Raises
     ------
     InputError
-        When no deposit lies on the ground, no ground is left for barren places, arguments
+        When the survey has no data, no deposit lies on the ground, no ground is left for barren places, arguments
         contradict each other, or the ground is too patchy to shift the deposits over.
 
     Warns
@@ -184,7 +184,9 @@ def screen(
         )
     generator = check_rng(rng)
     ground = ground_of(survey, reach)
-    points = ground.points_of(deposits)
+    if not ground.with_data.any():
+        raise InputError(f"survey: has no data in any of {first_rows(ground.names, 8)}; look at what it was made from")
+    points = ground.points_of(check_deposits(deposits))
     ore = ore_places(ground, points, deposits)
     wanted = check_int("n_barren", n_barren) if n_barren is not None else 2000 if statistic == "rank" else ore.size
     barren = draw_barren(ground, ore, points, wanted, draws, check_number("buffer", buffer, minimum=0), generator)

@@ -27,8 +27,9 @@ from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect._version import __version__
 from geoprospect.checkpoints import Checkpoint, Kept, checksum
+from geoprospect.cutting import check_windows
 from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError, SeparationError
-from geoprospect.grid import Grid
+from geoprospect.grid import grid_of_survey
 from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel, stack_bands
 from geoprospect.networks import Crop, build_network, set_halo
@@ -669,7 +670,10 @@ def _plan(
 
 def _check_ground(windows: Windows, survey: xr.Dataset) -> tuple[str, ...]:
     """Return the bands to train on, when windows and survey fit together."""
-    grid = Grid.of(survey)
+    check_windows(windows, survey)
+    grid = grid_of_survey(survey)
+    if not len(windows):
+        raise InputError("windows: there are none, so there is nothing to learn from; cut them with sample_windows")
     if grid != windows.grid:
         raise InputError(f"windows: were cut on {windows.grid}, the survey lies on {grid}; cut them on this survey")
     if len(np.unique(windows.labels)) < 2:

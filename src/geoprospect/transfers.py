@@ -18,7 +18,7 @@ from geoprospect._checks import check_choice, check_number
 from geoprospect.areas import cell_areas
 from geoprospect.chemistry import unit_factor
 from geoprospect.errors import InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.inference import predict
 from geoprospect.model import ProspectivityModel
 from geoprospect.success import Rates, rates
@@ -187,14 +187,17 @@ def transfer(
 
 def _matched(model: ProspectivityModel, survey: xr.Dataset, names: dict[str, str], resample: bool) -> pd.DataFrame:
     """Return which band of the survey stands for each of the model's; raise with all that does not match."""
-    grid = Grid.of(survey)
+    grid = grid_of_survey(survey)
     there, wrong, rows = list(map(str, survey.data_vars)), [], []
     wrong += [f"names: {band!r} is no band of the model" for band in names if band not in model.bands]
     for band, unit in zip(model.bands, model.units, strict=True):
         name = names.get(band, band)
         if name not in there:
             near = difflib.get_close_matches(name, there, 1, cutoff=0.4)
-            wrong.append(f"{band}: no such band" + (f"; names={{{band!r}: {near[0]!r}}}?" if near else ""))
+            absent = (
+                f"names={{{band!r}: {name!r}}}: the survey has no band {name!r}" if band in names else "no such band"
+            )
+            wrong.append(f"{band}: {absent}" + (f"; names={{{band!r}: {near[0]!r}}}?" if near else ""))
             continue
         found, factor = str(survey[name].attrs.get("units", "")), 1.0
         if found != unit:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_int, check_rng
+from geoprospect._checks import check_arguments, check_int, check_rng
 from geoprospect.cutting import cells_with_data, sample_windows
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.networks import NETWORKS, build_network
+from geoprospect.samples import check_deposits
 from geoprospect.scores import score_table
 from geoprospect.validation import cross_validate
 from geoprospect.windows import Windows
@@ -218,7 +219,8 @@ def null_control(
     Raises
     ------
     InputError
-        When no shift leaves the deposits on ground with data and with separate ground.
+        When no shift leaves the deposits on ground with data and with separate ground, or `windows` holds what
+        `sample_windows` does not know.
 
     Examples
     --------
@@ -233,7 +235,9 @@ def null_control(
     2
     """
     n, generator = check_int("n", n), check_rng(rng)
-    grid, cut = Grid.of(survey), dict(windows or {})
+    grid, own = grid_of_survey(survey), ("survey", "deposits", "rng")
+    cut = check_arguments("windows", {} if windows is None else windows, sample_windows, own, "{'size': 8, 'crop': 7}")
+    check_deposits(deposits)
     settings = {"baselines": {}, "map_stride": 0, **settings, "paper_protocol": True}
     x, y = grid.points(deposits.geometry)
     points = np.column_stack([x, y])[grid.contains(x, y)]
