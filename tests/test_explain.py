@@ -1,5 +1,6 @@
 """What the networks look at: known answers for networks whose weights are known."""
 
+import dataclasses
 import sys
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,14 @@ from torch import Tensor, nn
 
 import geoprospect as gp
 from geoprospect import explain
-from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError, NameNotFoundError
+from geoprospect.errors import (
+    DataWarning,
+    DependencyError,
+    DeviceError,
+    InputError,
+    NameNotFoundError,
+    SeparationError,
+)
 from geoprospect.explain import attribute, element_importance
 from geoprospect.inference import predict_windows
 from geoprospect.model import ProspectivityModel
@@ -262,6 +270,17 @@ def test_a_test_without_one_class_ranks_nothing() -> None:
             [make_model([Means([1.0, 0, 0])])] * 2, make_survey(bands), windows, [folds[0], (folds[1][0], barren)],
             rng=0, device="cpu",
         )  # fmt: skip
+
+
+def test_a_test_on_ground_of_the_training_is_refused_as_in_cross_validation() -> None:
+    bands = noise()
+    windows, folds = tiles(bands)
+    every, models = np.arange(len(windows)), [make_model([Means([1.0, 0, 0])])] * 2
+    with pytest.raises(SeparationError, match=r"in split 2 108 of 108 test windows share ground with the training"):
+        element_importance(models, make_survey(bands), windows, [folds[0], (every, every)], rng=0, device="cpu")
+    halo = [dataclasses.replace(model, settings={"halo": 32}) for model in models]
+    with pytest.raises(SeparationError, match="in split 1"):  # with its context, each half sees the other
+        element_importance(halo, make_survey(bands), windows, folds, rng=0, device="cpu")
 
 
 @pytest.mark.parametrize(

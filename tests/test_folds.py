@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from geoprospect.folds import clusters, compact_regions, dealt, nearest, overlaps, separated, shared_ground
+from geoprospect.errors import InputError
+from geoprospect.folds import check_folds, clusters, compact_regions, dealt, nearest, overlaps, separated, shared_ground
 
 whole = st.integers(-5, 15).map(float)
 anywhere = st.floats(-100, 100).map(lambda v: round(v, 3))
@@ -204,3 +205,41 @@ def test_units_are_dealt_by_hand():
     assert dealt(np.array([[4, 0], [1, 5], [0, 2], [0, 4], [0, 3]]), 2).tolist() == [0, 1, 1, 0, 0]
     # As many deposits: the one with fewer barren windows so far.
     assert dealt(np.array([[2, 9], [2, 1], [1, 1]]), 2).tolist() == [0, 1, 1]
+
+
+# -- splits of the user's own ------------------------------------------------------------------
+
+
+def test_splits_come_back_as_arrays_of_whole_numbers():
+    ((fit, test),) = check_folds([([2.0, 0.0], range(3, 5))], 5)
+    assert (fit.tolist(), test.tolist()) == ([2, 0], [3, 4])
+    assert fit.dtype == test.dtype == np.int64
+    assert len(check_folds(iter([([0], [1]), ([1], [0])]), 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ("five", "folds='five': needs one or more pairs"),
+        (None, "folds=None: needs one or more pairs"),
+        ([], r"folds=\[\]: needs one or more pairs"),
+        (["ab"], "fold 1 is 'ab', needs a pair"),
+        ([([0], [1]), 3], "fold 2 is 3, needs a pair"),
+        ([([0], [1], [2])], r"fold 1 is \(\[0\], \[1\], \[2\]\), needs a pair"),
+        ([([0], [8])], "test of fold 1 is no list of indices into 8 windows: it holds 8; .* from 0 to 7"),
+        ([([0], [1]), ([-1], [1])], "training of fold 2 .* it holds -1"),
+        ([([0.5], [1])], "it holds 0.5"),
+        ([([np.nan], [1])], "it holds nan"),
+        ([([0], [])], "test of fold 1 .* it is empty"),
+        ([([0], [1, 2, 1])], "1 stands in it more than once"),
+        ([(np.arange(8) < 4, np.arange(8) >= 4)], r"it is a mask, and np\.flatnonzero\(mask\) makes one of it"),
+        ([(["a"], [1])], r"it is \['a'\]"),
+        ([([[0, 1]], [2])], r"it is \[\[0, 1\]\]"),
+        ([([[0, 1], [2]], [3])], r"it is \[\[0, 1\], \[2\]\]"),
+        ([(0, 1)], "training of fold 1 .* it is 0"),
+    ],
+    ids=str,
+)
+def test_what_is_no_split_is_refused_with_what_it_holds(folds, message):
+    with pytest.raises(InputError, match=message):
+        check_folds(folds, 8)

@@ -269,8 +269,14 @@ def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
     ore += [(48, 1 + i % 4, 2) for i in range(10)]
     barren = [(14 + i % 3, 4) for i in range(10)] + [(14 + i % 3, 50) for i in range(10)]  # none near the third
     windows = windows_at(ore, barren, places)
-    with pytest.warns(DataWarning, match="1 of 3 regions are left out: in 1 there is no barren window to test"):
+    left_out = "^folds=3: 1 of 3 regions are left out: in 1 there is no barren window to test; 2 folds are made$"
+    with pytest.warns(DataWarning, match=left_out) as caught:
         split = spatial_folds(windows, folds=3)
+    assert caught[0].filename == __file__
+    with pytest.warns(DataWarning, match="^folds=50: 1 of 3 regions are left out"):
+        spatial_folds(windows, folds=50)
+    with pytest.warns(DataWarning, match="^folds: 1 of 3 regions"):
+        spatial_folds(windows, method="leave-one-cluster-out")
     assert [set(windows.deposits[test].tolist()) for _, test in split] == [{-1, 0}, {-1, 1}]
     assert all(2 in windows.deposits[fit] for fit, _ in split)  # it still trains
 

@@ -418,6 +418,68 @@ def test_splits_that_share_ground_are_refused_with_the_cure() -> None:
         cross_validate(folds=[(np.flatnonzero(half), np.flatnonzero(~half))])
 
 
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ("five", "folds='five': needs a whole number of at least 2, or pairs"),
+        (None, "folds=None: needs a whole number"),
+        (2.5, "folds=2.5: needs a whole number"),
+        ([], r"folds=\[\]: needs one or more pairs"),
+        ([(np.arange(40), np.arange(40, 100))], "test of fold 1 is no list of indices into 92 windows: it holds 92"),
+        ([(np.arange(10), np.arange(10, 20))], "all 10 training windows of fold 1 are ore; both are needed"),
+    ],
+    ids=str,
+)
+def test_splits_that_are_none_are_refused_before_anything_is_trained(folds: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cross_validate(folds=folds)
+
+
+@pytest.mark.usefixtures("tiny", "without_forest")
+def test_all_splits_are_looked_at_before_the_first_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Trained(monkeypatch)
+    every = np.arange(len(WINDOWS))
+    with pytest.raises(SeparationError, match="in split 5"):
+        cross_validate(folds=[*gp.spatial_folds(WINDOWS, 4), (every, every)])
+    assert not trained.models
+
+
+@pytest.mark.parametrize(
+    ("screen", "message"),
+    [
+        ("shft", "^screen='shft': needs one of .*did you mean 'shift'"),
+        ({"rule": "hol"}, r"^screen\['rule'\]='hol': needs one of .*did you mean 'holm'"),
+        ({"rul": "holm"}, "^screen={'rul': 'holm'}: screen has no argument 'rul'; did you mean 'rule'"),
+        ({"alpha": 0.1}, "^screen={'alpha': …}: alpha of screen is not set here; leave it out"),
+        (3, "^screen=3: needs one of"),
+    ],
+    ids=str,
+)
+def test_a_screening_that_is_none_is_named_as_it_was_passed(screen: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cross_validate(screen=screen)
+
+
+def test_windows_and_survey_in_each_others_place_are_named() -> None:
+    with pytest.raises(InputError, match=r"windows: is a Dataset, needs Windows.*they come first, then the survey"):
+        cross_validate(SURVEY, WINDOWS)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"survey='survey\.tif': is a str, needs an xarray Dataset"):
+        cross_validate(survey="survey.tif")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("tiny", "without_forest")
+def test_warnings_from_within_point_at_the_line_of_the_user() -> None:
+    survey = SURVEY.copy(deep=True)
+    window = np.flatnonzero(WINDOWS.labels == 0)[0]
+    row, col = int(WINDOWS.rows[window]), int(WINDOWS.cols[window])
+    survey["Cu"].values[row : row + 6, col : col + 6] = np.nan
+    with pytest.warns(DataWarning) as caught:
+        cross_validate(WINDOWS, survey, folds=50, baselines={})
+    told = [one for one in caught if issubclass(one.category, DataWarning)]
+    assert any("in fold" in str(one.message) for one in told)
+    assert {one.filename for one in told} == {__file__}
+
+
 @pytest.mark.usefixtures("tiny", "without_forest")
 def test_splits_of_ones_own_that_share_none_give_the_scores_of_the_same_folds() -> None:
     mine = cross_validate(folds=gp.spatial_folds(WINDOWS, 4))

@@ -20,13 +20,13 @@ from geoprospect._checks import check_choice, check_int, check_names, check_numb
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
-from geoprospect.folds import Fold
+from geoprospect.folds import Fold, check_folds
 from geoprospect.grid import Grid
 from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
 from geoprospect.resampling import bootstrap_aucs
-from geoprospect.separation import independent_units
+from geoprospect.separation import check_separate, independent_units
 from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -84,7 +84,7 @@ def element_importance(
     windows : Windows
         That `folds` counts in. Each is seen in its central crop, as in `predict_windows`.
     folds : sequence of (train, test)
-        From `spatial_folds`. Only the test windows are looked at.
+        From `spatial_folds`. Only the test windows are looked at; they must share no ground with the training.
     repeats : int, default 10
         Shuffles of every band or group in every fold.
     groups : mapping of str to sequence of str, optional
@@ -111,6 +111,8 @@ def element_importance(
     ------
     InputError
         When models, folds, windows and survey do not fit together, or a test lacks ore or barren windows.
+    SeparationError
+        When a test shares ground with its training. It is an `InputError`.
     NameNotFoundError
         When a group names a band that no model uses.
 
@@ -142,7 +144,7 @@ def element_importance(
     'Ag'
     """
     repeats, generator, target = check_int("repeats", repeats), check_rng(rng), resolve_device(device)
-    _check_models(models, survey, windows, folds)
+    folds = _check_models(models, survey, windows, folds)
     names = _grouped(models, groups)
     parts, total = [], len(names) * repeats * sum(len(model.networks) for model in models)
     with tqdm(total=total, desc="shuffling", unit="pass", disable=not progress) as bar:
@@ -156,15 +158,19 @@ def element_importance(
 
 def _check_models(
     models: Sequence[ProspectivityModel], survey: xr.Dataset, windows: Windows, folds: Sequence[Fold]
-) -> None:
-    if len(models) != len(folds) or not len(models):
+) -> list[Fold]:
+    """Return the folds, when there is a model for each that has not seen the ground of its test."""
+    splits = [] if isinstance(folds, Sequence) and not folds else check_folds(folds, len(windows))
+    if len(models) != len(splits) or not len(models):
         raise InputError(
-            f"models: {len(models)} for {len(folds)} folds; needs one for each, trained on its training windows"
+            f"models: {len(models)} for {len(splits)} folds; needs one for each, trained on its training windows"
         )
-    for number, (model, (_, test)) in enumerate(zip(models, folds, strict=True), start=1):
+    for number, (model, (_, test)) in enumerate(zip(models, splits, strict=True), start=1):
         _check_fit(model, survey, windows)
-        if not np.size(test) or np.min(test) < 0 or np.max(test) >= len(windows):
-            raise InputError(f"folds: the test of fold {number} is no list of indices into {len(windows)} windows")
+        if len(np.unique(windows.labels[test])) < 2:
+            raise InputError(f"folds: the test of fold {number} lacks ore or barren windows, so it ranks nothing")
+    check_separate(windows, splits, max(int(model.settings.get("halo") or 0) for model in models))
+    return splits
 
 
 def _check_fit(model: ProspectivityModel, survey: xr.Dataset, windows: Windows) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,64 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist
 
+from geoprospect._checks import shown
+from geoprospect.errors import InputError
+
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 # Rectangles that are compared with all others at once: few enough to lie close together, many enough to pay a call.
 _TOGETHER = 32
 # Rounding in distances between edges, as a share of the buffer: what lies as far as the buffer is apart.
 _ROUNDING = 1e-9
+
+
+def check_folds(folds: Any, n: int) -> list[Fold]:
+    """Return splits of `n` windows as (train, test), each of different whole numbers from 0 to n - 1."""
+    pairs = [] if isinstance(folds, (str, bytes)) or not isinstance(folds, Iterable) else list(folds)
+    if not pairs:
+        raise InputError(
+            f"folds={folds!r}: needs one or more pairs (train, test) of indices into the windows, as spatial_folds "
+            "returns them"
+        )
+    found = []
+    for number, pair in enumerate(pairs, start=1):
+        if isinstance(pair, (str, bytes, dict)) or not isinstance(pair, Iterable) or len(both := list(pair)) != 2:
+            raise InputError(
+                f"folds: fold {number} is {shown(pair)}, needs a pair (train, test) of indices into the windows, as "
+                "spatial_folds returns them"
+            )
+        found.append(
+            (_indices(both[0], n, f"training of fold {number}"), _indices(both[1], n, f"test of fold {number}"))
+        )
+    return found
+
+
+def _indices(values: Any, n: int, what: str) -> NDArray[np.int64]:
+    """Return different whole numbers from 0 to n - 1 as an array."""
+    try:
+        given = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        given = np.asarray(None)
+    fault = ""
+    if not given.size:
+        fault = "it is empty"
+    elif given.dtype == bool:
+        fault = "it is a mask, and np.flatnonzero(mask) makes one of it"
+    elif given.ndim != 1 or not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        fault = f"it is {shown(values)}"
+    else:
+        wrong = given[~((given >= 0) & (given < n) & (given == np.floor(given)))]
+        known, counts = np.unique(given, return_counts=True)
+        if wrong.size:
+            fault = f"it holds {wrong[0]}"
+        elif known.size < given.size:
+            fault = f"{known[counts > 1][0]} stands in it more than once"
+    if fault:
+        raise InputError(
+            f"folds: the {what} is no list of indices into {n} windows: {fault}; needs different whole numbers from 0 "
+            f"to {n - 1}, as spatial_folds returns them"
+        )
+    return given.astype(np.int64)
 
 
 def compact_regions(points: NDArray[np.float64], n: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, first_rows
+from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, first_rows, user_level
 from geoprospect._kernels.variogram import correlation_length, variogram
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.folds import Fold, clusters, compact_regions, dealt, nearest, separated, shared_ground
@@ -144,7 +144,7 @@ def spatial_folds(
     split = _split(windows, rule)
     if len(split.parts) < 2:
         raise SeparationError(_too_little(windows, rule, split))
-    _warn(windows, split)
+    _warn(windows, rule, split)
     if rule.method != "leave-one-cluster-out" and len(split.parts) < rule.folds:
         log.info("%d folds instead of %d: the deposits form no more groups", len(split.parts), rule.folds)
     return split.parts
@@ -201,6 +201,18 @@ def audit(train: Windows, test: Windows, context: int = 0) -> NDArray[np.float64
         raise InputError(f"train, test: stand on two grids, {train.grid!r} and {test.grid!r}; cut both from one survey")
     seen, asked = (_footprints(part, context, clipped=True) for part in (train, test))
     return shared_ground(asked, seen)
+
+
+def check_separate(windows: Windows, folds: Iterable[Fold], context: int = 0) -> None:
+    """Raise where a test of these splits shares ground with its training."""
+    for number, (fit, test) in enumerate(folds, start=1):
+        shared = audit(windows[fit], windows[test], context=context)
+        if shared.max(initial=0) > 0:
+            raise SeparationError(
+                f"folds: in split {number} {int((shared > 0).sum())} of {shared.size} test windows share ground with "
+                f"the training, up to {shared.max():.0%} of a window; leave the training windows out that audit() "
+                "shows, or take spatial_folds"
+            )
 
 
 def correlation_range(
@@ -278,7 +290,7 @@ def correlation_range(
             f"survey: {limited} of {len(table)} bands vary up to the edge of the survey and have no range within it "
             f"({first_rows(table.index[table['limited']])}); half the extent is taken for theirs",
             DataWarning,
-            stacklevel=2,
+            stacklevel=user_level(),
         )
     return float(table["range"].median())
 
@@ -487,14 +499,16 @@ def _lacks(windows: Windows, fit: _Ints, test: _Ints) -> tuple[str, ...]:
     return tuple(what for what, count in have.items() if not count)
 
 
-def _warn(windows: Windows, split: _Split) -> None:
-    """Warn of regions that are left out, and of folds with little to train on; for a public function to call."""
-    n = len(split.parts) + len(split.lacking)
+def _warn(windows: Windows, rule: _Rule, split: _Split) -> None:
+    """Warn of regions that are left out, and of folds with little to train on."""
+    made = len(split.parts)
     if split.lacking:
+        n = made + len(split.lacking)
+        asked = "folds" if rule.method == "leave-one-cluster-out" else f"folds={rule.folds}"
         warnings.warn(
-            f"folds: {len(split.lacking)} of {n} regions are left out: {_said(split.lacking)}",
+            f"{asked}: {len(split.lacking)} of {n} regions are left out: {_said(split.lacking)}; {made} folds are made",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     counts = [_counts(windows, fit) for fit, _ in split.parts]
     poor = [pair for pair in counts if min(pair) < FEWEST]
@@ -504,7 +518,7 @@ def _warn(windows: Windows, split: _Split) -> None:
             f"folds: in {len(poor)} of {len(counts)} fewer than {FEWEST} windows of a class are left to train on "
             f"(in one, {ore} ore and {barren} barren); take smaller windows, a smaller buffer, or more windows",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
 
 

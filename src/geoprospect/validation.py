@@ -6,9 +6,9 @@ import dataclasses
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import geopandas as gpd
 import numpy as np
@@ -17,22 +17,24 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_int, check_number, check_rng
+from geoprospect._checks import check_arguments, check_choice, check_int, check_number, check_rng, user_level
 from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline, gives_probabilities
 from geoprospect.calibration import calibrate
-from geoprospect.cutting import hold_back
+from geoprospect.cutting import check_windows, hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.folds import Fold, nearest, overlaps
+from geoprospect.folds import Fold, check_folds, nearest, overlaps
+from geoprospect.grid import grid_of_survey
 from geoprospect.inference import predict_windows
 from geoprospect.metrics import Evaluation, brier_score, rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.recipes import Recipe
 from geoprospect.samples import Samples
 from geoprospect.scores import Scores, map_rates, score_table
-from geoprospect.screening import Rule
+from geoprospect.screening import RULES, Rule
 from geoprospect.screening import screen as screen_bands
 from geoprospect.separation import (
     audit,
+    check_separate,
     default_buffer,
     deposit_clusters,
     fold_counts,
@@ -141,7 +143,7 @@ def cross_validate(
     SeparationError
         When too little separate ground is left, or splits of your own share ground. It is an `InputError`.
     InputError
-        When windows and survey do not fit together.
+        When windows and survey do not fit together, or `folds` or `screen` is not what it has to be.
 
     Warns
     -----
@@ -165,11 +167,15 @@ def cross_validate(
     np.True_
     """
     generator = check_rng(rng)
+    check_windows(windows, survey)
+    grid_of_survey(survey)
+    recipe = Recipe.of(training.get("recipe", "default"), **_recipe_settings(training))
     study = _Study(
-        windows, survey, network, {"device": device, **training}, screen, alpha, _with(baselines, samples), samples,
-        calibrated, Recipe.of(training.get("recipe", "default"), **_recipe_settings(training)).halo,
+        windows, survey, network, {"device": device, **training}, _check_screen(screen), alpha,
+        _with(baselines, samples), samples, calibrated, recipe.halo,
     )  # fmt: skip
     splits, separation, apart = _splits(study, folds, method, block, buffer)
+    check_separate(windows, splits, study.context)  # those that spatial_folds made too
     places, step = _places(windows, map_stride)
     fold_of_place = _fold_of_places(places, study, splits, apart)
     found = []
@@ -233,7 +239,6 @@ def _one_fold(
 ) -> _Found:
     """Train on one part of the windows, score the other and the places of the map."""
     windows = study.windows
-    _assert_separate(windows[fit], windows[test], study.context, number)
     bands = study.survey if study.screen is None else _screened(study, windows[fit], windows[test], seed)
     model = train(windows[fit], bands, study.network, rng=seed, **study.training)
     looked = _joined(seen(windows[test]), places)
@@ -244,7 +249,7 @@ def _one_fold(
             f"windows: {int((~known).sum())} of {test.size} in fold {number} have no data in their middle "
             "and are not tested",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     scores = {study.network: each.mean(axis=0), **_baseline_scores(study, model, bands, fit, looked, seed)}
     tested = pd.DataFrame({"window": test, "fold": number, "label": windows.labels[test]})
@@ -260,15 +265,31 @@ def _one_fold(
     )  # fmt: skip
 
 
-def _assert_separate(fit: Windows, test: Windows, context: int, number: int) -> None:
-    """Raise where training saw ground of the test; with splits of our own that cannot be."""
-    shared = audit(fit, test, context=context)
-    if shared.max(initial=0) > 0:
-        raise SeparationError(
-            f"folds: in split {number} {int((shared > 0).sum())} of {shared.size} test windows share ground with the "
-            f"training, up to {shared.max():.0%} of a window; leave the training windows out that audit() shows, or "
-            "take spatial_folds"
+def _check_screen(screen: Any) -> Rule | Mapping[str, Any] | None:
+    """Return what selects the bands in each fold, when it is a rule of `screen` or arguments of it."""
+    if isinstance(screen, Mapping):
+        own = ("survey", "deposits", "alpha", "rng")
+        how = check_arguments("screen", screen, screen_bands, own, "{'rule': 'holm'}")
+        check_choice("screen['rule']", how.get("rule", RULES[0]), RULES)
+        return how
+    if screen is not None:
+        check_choice("screen", screen, RULES)
+    return cast("Rule | None", screen)
+
+
+def _given_folds(folds: Any, windows: Windows) -> list[Fold]:
+    """Return splits of the user's own, when each trains on both classes and tests."""
+    if isinstance(folds, str) or not isinstance(folds, Iterable):
+        raise InputError(
+            f"folds={folds!r}: needs a whole number of at least 2, or pairs (train, test) of indices into the windows, "
+            "as spatial_folds returns them"
         )
+    splits = check_folds(folds, len(windows))
+    for number, (fit, _) in enumerate(splits, start=1):
+        if len(np.unique(windows.labels[fit])) < 2:
+            kind = "ore" if windows.labels[fit].any() else "barren"
+            raise InputError(f"folds: all {fit.size} training windows of fold {number} are {kind}; both are needed")
+    return splits
 
 
 def _splits(
@@ -278,7 +299,7 @@ def _splits(
     windows, context = study.windows, study.context
     about = f" and {context} cells of context" if context else ""
     if not isinstance(folds, (int, float, np.integer)):
-        splits = [(np.asarray(fit), np.asarray(test)) for fit, test in folds]
+        splits = _given_folds(folds, windows)
         return splits, f"{len(splits)} splits given by the user, checked: no shared ground", 0.0
     check_int("folds", folds, 2)
     if buffer is None:
