@@ -66,6 +66,25 @@ def test_what_is_wrong_is_named_and_the_right_key_suggested(load, more, message)
     assert f"survey.toml: {message}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"windows": {"siz": 3}}, "^windows.siz is no key of this section; did you mean 'size'\\?$"),
+        ({"window": {"size": 3}}, "^window is no key of this section; did you mean 'windows'"),
+        ({"deposits": {}}, "^deposits.path is missing$"),
+        ({"training": {"epochs": 0}}, "^training.epochs = 0: input should be greater"),
+        ({"self": 3}, "^self is no key of this section"),
+    ],
+    ids=str,
+)
+def test_a_configuration_made_in_python_is_refused_as_a_file_is(sections, message):
+    least = {"samples": {"path": "s.csv"}, "deposits": {"path": "d.gpkg"}}
+    with pytest.raises(InputError, match=message):
+        gp.Config(**(least | sections))
+    with pytest.raises(InputError, match=r"^samples is missing\ndeposits is missing$"):
+        gp.Config()
+
+
 def test_every_fault_is_reported_at_once(load):
     with pytest.raises(InputError) as caught:
         load(LEAST + "[training]\nepoch = 3\nbatch = 1\n")

@@ -197,6 +197,12 @@ class Config(_Section):
     seed : int
         From which everything draws.
 
+    Raises
+    ------
+    InputError
+        When a section or key is unknown (the message suggests the right one), one is missing, or a value is
+        out of its range.
+
     Examples
     --------
     >>> import geoprospect as gp
@@ -218,6 +224,13 @@ class Config(_Section):
     targets: TargetsSection = TargetsSection()
     title: str = "survey"
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def __init__(self, /, **sections: Any) -> None:
+        """Check the sections."""
+        try:
+            super().__init__(**sections)
+        except ValidationError as err:
+            raise InputError("\n".join(map(_explain, err.errors()))) from None
 
 
 _S = TypeVar("_S", bound=_Section)
@@ -264,9 +277,9 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise InputError(f"{file.name}: is no valid TOML ({err})") from err
     try:
-        config = Config.model_validate(raw)
-    except ValidationError as err:
-        raise InputError("\n".join(f"{file.name}: {_explain(e)}" for e in err.errors())) from None
+        config = Config(**raw)
+    except InputError as err:
+        raise InputError("\n".join(f"{file.name}: {line}" for line in str(err).splitlines())) from None
     base = file.absolute().parent
     return config.model_copy(
         update={
