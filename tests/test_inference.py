@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import geoprospect as gp
 from geoprospect import engine
-from geoprospect.errors import DeviceError, DivergenceError, InputError, NameNotFoundError
+from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError, NameNotFoundError
 from geoprospect.networks import build_network, last_features, set_halo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,6 +126,7 @@ def by_loop(
 # ---------------------------------------------------------------- the map against a loop
 
 
+@pytest.mark.filterwarnings("ignore:stride=50. the map is a single cell")
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 8, 11, 50])
 @pytest.mark.parametrize(("ny", "nx"), [(26, 31), (8, 8), (8, 20), (33, 9)])
 def test_the_map_is_that_of_a_loop_over_windows(stride: int, ny: int, nx: int) -> None:
@@ -164,6 +165,7 @@ def padded(survey: xr.Dataset, crop: int, stride: int) -> tuple[xr.Dataset, tupl
     return wide.dataset(bands, attrs), (before[0], before[1])
 
 
+@pytest.mark.filterwarnings("ignore:survey. no window has enough data")
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 8, 11])
 @pytest.mark.parametrize(("ny", "nx"), [(26, 31), (8, 8), (5, 20), (33, 3)])
 def test_with_padding_the_map_covers_the_survey_and_is_that_of_a_loop_over_a_padded_one(
@@ -371,12 +373,14 @@ def test_windows_without_data_have_no_probability_and_are_not_computed() -> None
 def test_a_survey_without_any_data_gives_a_map_of_nothing_and_asks_no_network() -> None:
     survey, watched = make_survey(), Watched(tiny())
     survey["Cu"][:] = np.nan
-    result = gp.predict(as_model(watched), survey, 4, "cpu")
+    with pytest.warns(DataWarning, match="no window has enough data"):
+        result = gp.predict(as_model(watched), survey, 4, "cpu")
     assert np.isnan(result["probability"]).all()
     assert (result["valid"] == 0).all()
     assert watched.seen == []
 
 
+@pytest.mark.filterwarnings("ignore:survey. no window has enough data")
 @pytest.mark.parametrize("holes", [0.0, 0.05, 0.5, 0.95])
 def test_the_share_of_data_is_counted_exactly(holes: float) -> None:
     model, survey = as_model(tiny(), crop=7), make_survey(19, 23, holes)
@@ -678,3 +682,35 @@ def test_the_map_of_a_gpu_is_that_of_the_cpu_and_the_model_comes_back() -> None:
     for name in here.data_vars:
         np.testing.assert_allclose(there[name].values, here[name].values, rtol=0, atol=1e-4)
     assert {p.device.type for network in model.networks for p in network.parameters()} == {"cpu"}
+
+
+# ---------------------------------------------------------------- a map that says little
+
+
+def test_a_map_without_a_window_that_has_enough_data_is_warned_of() -> None:
+    survey = make_survey()
+    holes = survey.where((np.arange(26) % 4 == 0)[:, None] & np.ones(31, dtype=bool))
+    with pytest.warns(
+        DataWarning, match=r"at most 25% of a window .*, min_valid=0\.5; .* pass a smaller min"
+    ) as caught:
+        found = gp.predict(as_model(tiny()), holes, stride=4, device="cpu")
+    assert np.isnan(found.probability).all()
+    assert caught[0].filename == __file__
+    gp.predict(as_model(tiny()), holes, stride=4, device="cpu", min_valid=0.2)
+    with pytest.warns(DataWarning, match=r"at most 0% of a window .*look at where the survey has data$"):
+        gp.predict(as_model(tiny()), survey * np.nan, stride=4, device="cpu")
+
+
+def test_a_stride_that_leaves_a_single_cell_of_much_ground_is_warned_of() -> None:
+    with pytest.warns(DataWarning, match=r"stride=1000: the map is a single cell.* 26 x 31 cells") as caught:
+        found = gp.predict(as_model(tiny()), make_survey(), stride=1000, device="cpu")
+    assert found.probability.shape == (1, 1)
+    assert caught[0].filename == __file__
+    assert gp.predict(as_model(tiny()), make_survey(8, 8), stride=1000, device="cpu").probability.size == 1
+
+
+def test_what_is_passed_in_the_wrong_place_is_named() -> None:
+    with pytest.raises(InputError, match=r"^survey='x\.tif': .* read_survey\(path\), .* with predict_to_cog"):
+        gp.predict(as_model(tiny()), "x.tif")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^model: is a Dataset, needs a ProspectivityModel, as from train$"):
+        gp.predict(make_survey(), as_model(tiny()))  # type: ignore[arg-type]

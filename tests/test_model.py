@@ -457,6 +457,37 @@ def test_cell_sizes_may_differ_by_a_projections_rounding_and_no_more(
             model.stack(survey)
 
 
+def test_the_cure_is_for_what_differs_and_no_more(model: ProspectivityModel) -> None:
+    with pytest.raises(InputError) as caught:
+        model.stack(make_survey(Cu="%"))
+    assert str(caught.value).endswith("\nconvert the units: gp.convert_units(survey, {'Cu': 'ppm'})")
+    assert model.stack(gp.convert_units(make_survey(Cu="%"), {"Cu": "ppm"}))[0].shape == (2, *GRID.shape)
+    finer = gp.Grid(GRID.crs, Affine(50, 0, 500_000, 0, -50, 2_400_000), (20, 24))
+    with pytest.raises(InputError) as caught:
+        model.stack(make_survey(finer))
+    assert "units" not in str(caught.value)
+    assert str(caught.value).endswith("that cell size, or let gp.transfer(model, survey, resample=True) do it")
+    with pytest.raises(InputError, match=r"not said but known, set it: survey\['Au'\]\.attrs\['units'\] = "):
+        model.stack(make_survey(Au=""))
+
+
+@pytest.mark.parametrize(
+    ("names", "cure"),
+    [
+        (("cu", "Au"), "it has cu, Au; did you mean cu? rename: survey.rename(cu='Cu')"),
+        (("AU", "cu"), "did you mean cu, AU? rename: survey.rename(cu='Cu', AU='Au')"),
+        (("Cu", "Au%"), "did you mean Au%? rename: survey.rename({'Au%': 'Au'})"),
+    ],
+)
+def test_a_band_under_nearly_its_name_is_suggested_with_the_call(
+    names: tuple[str, ...], cure: str, model: ProspectivityModel
+) -> None:
+    survey = make_survey(names=names, **dict(zip(names, ("ppm", "ppb"), strict=True)))
+    with pytest.raises(NameNotFoundError) as caught:
+        model.stack(survey)
+    assert str(caught.value).endswith(cure)
+
+
 def test_missing_bands_are_all_named_beside_those_that_are_there(model: ProspectivityModel) -> None:
     with pytest.raises(NameNotFoundError, match=r"Cu, Au.*has W, Sn") as caught:
         model.stack(make_survey(names=("W", "Sn")))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_shape
+from geoprospect._checks import check_choice, check_int, check_number, check_shape, user_level
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.applicability import mean_threshold
@@ -39,7 +39,7 @@ from geoprospect.engine import (
     tiles,
 )
 from geoprospect.errors import DataWarning, DeviceError, InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.model import ProspectivityModel, check_match
 from geoprospect.networks import set_halo
 from geoprospect.samples import Samples
@@ -128,7 +128,8 @@ def predict(
     Warns
     -----
     DataWarning
-        When `mode` is 'dense' and the model was trained without a halo.
+        When `mode` is 'dense' and the model was trained without a halo, no window has enough data, or the
+        stride leaves a single cell of a survey that is larger than a window.
 
     Examples
     --------
@@ -140,6 +141,9 @@ def predict(
     >>> dict(gp.predict(model, survey, stride=4, device="cpu").sizes)
     {'y': 15, 'x': 15}
     """
+    if not isinstance(model, ProspectivityModel):
+        raise InputError(f"model: is a {type(model).__name__}, needs a ProspectivityModel, as from train")
+    grid_of_survey(survey, others=", map it piece by piece with predict_to_cog")
     target, inside = resolve_device(device), InMemory(survey)
     settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
     warn_of_windows_alone(model, settings.mode)
@@ -147,10 +151,34 @@ def predict(
     grid = source.grid.strided(model.crop, settings.stride)
     support = {} if samples is None else {"support": Distances(places_on(samples, grid), grid)[:, :]}
     maps = predicted(model, source, settings, target, progress)
+    _warn_of_little(maps, model.crop, source.grid, settings, stride)
     bands, whole = attributes(model, source.grid, settings)
     result = grid.dataset(maps | support, bands)
     result.attrs.update(whole)
     return result
+
+
+def _warn_of_little(
+    maps: dict[str, NDArray[np.float32]], crop: int, ground: Grid, settings: Settings, stride: int | None
+) -> None:
+    """Warn where a map is empty, or a single cell of much ground."""
+    if stride is not None and maps["valid"].size == 1 and max(ground.shape) > crop:
+        warnings.warn(
+            f"stride={stride}: the map is a single cell, the window in the north-west corner, and the survey has "
+            f"{ground.shape[0]} x {ground.shape[1]} cells; the stride is in cells of the survey: pass a smaller one, "
+            "or leave it out",
+            DataWarning,
+            stacklevel=user_level(),
+        )
+    if np.isnan(maps["probability"]).all():
+        most = float(np.nanmax(maps["valid"], initial=0))
+        warnings.warn(
+            f"survey: no window has enough data, so the map is empty: at most {most:.0%} of a window have data in all "
+            f"bands of the model, min_valid={settings.min_valid:g}; look at where the survey has data"
+            + (", or pass a smaller min_valid" if most else ""),
+            DataWarning,
+            stacklevel=user_level(),
+        )
 
 
 def predicted(

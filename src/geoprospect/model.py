@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import math
 import os
 import platform
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from geoprospect._checks import check_int
+from geoprospect._checks import check_int, nearest_name
 from geoprospect._version import __version__
 from geoprospect.applicability import Applicability
 from geoprospect.calibration import Calibration
@@ -346,22 +347,45 @@ def check_match(model: ProspectivityModel, units: Mapping[str, str], cell: tuple
     """
     absent = [band for band in model.bands if band not in units]
     if absent:
-        raise NameNotFoundError(f"survey: lacks the bands {', '.join(absent)} of the model; it has {', '.join(units)}")
+        others = [band for band in units if band not in model.bands]
+        near = {found: band for band in absent if (found := nearest_name(band, others)) is not None}
+        raise NameNotFoundError(
+            f"survey: lacks the bands {', '.join(absent)} of the model; it has {', '.join(units)}{_rename(near)}"
+        )
     differences = [
         f"{band}: units {units[band]!r}, trained in {unit!r}"
         for band, unit in zip(model.bands, model.units, strict=True)
         if units[band] != unit
     ]
+    cures, calls = (["convert the units"], _convert(model, units)) if differences else ([], "")
     if not np.allclose(cell, model.cell_size, rtol=_CELL_TOLERANCE, atol=0):
+        cures.append("interpolate onto a grid of that cell size")
+        calls += ", or let gp.transfer(model, survey, resample=True) do it"
         differences.append(
             f"cell size {cell[0]:g} x {cell[1]:g}, trained on {model.cell_size[0]:g} x {model.cell_size[1]:g}"
         )
     if differences:
         raise InputError(
-            "survey: does not match the model:\n  "
-            + "\n  ".join(differences)
-            + "\nconvert the units and interpolate onto a grid of that cell size"
+            "survey: does not match the model:\n  " + "\n  ".join(differences) + f"\n{' and '.join(cures)}{calls}"
         )
+
+
+def _rename(near: Mapping[str, str]) -> str:
+    """Return the call that renames bands to those of the model, as the end of a message; nothing where none is near."""
+    if not near:
+        return ""
+    plain = all(name.isidentifier() and not keyword.iskeyword(name) for name in near)
+    names = ", ".join(f"{name}={band!r}" for name, band in near.items()) if plain else repr(dict(near))
+    return f"; did you mean {', '.join(near)}? rename: survey.rename({names})"
+
+
+def _convert(model: ProspectivityModel, units: Mapping[str, str]) -> str:
+    """Return the call that converts bands to the units of the model; where a unit is not known, where to write it."""
+    wrong = {band: unit for band, unit in zip(model.bands, model.units, strict=True) if units[band] != unit}
+    unknown = [band for band, unit in wrong.items() if not (unit and units[band])]
+    if unknown:
+        return f"; where a unit is not said but known, set it: survey[{unknown[0]!r}].attrs['units'] = …"
+    return f": gp.convert_units(survey, {wrong})"
 
 
 def _check_description(model: ProspectivityModel, file: Path) -> None:
