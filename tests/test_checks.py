@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -233,3 +234,39 @@ def test_many_rows_are_told_by_the_first_few():
     assert _checks.first_rows(range(1, 4)) == "1, 2, 3"
     assert _checks.first_rows(np.arange(1, 8)) == "1, 2, 3, 4, 5 and 2 more"
     assert _checks.first_rows([]) == ""
+
+
+def test_arguments_of_a_function_pass_as_a_dict():
+    given = MappingProxyType({"a": 1, "b": 2})
+    assert _checks.check_arguments("how", given, lambda x, a, b: None, ("x",), "{'a': 1}") == {"a": 1, "b": 2}
+    assert _checks.check_arguments("how", {}, lambda x: None, ("x",), "{}") == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"alpa": 3},
+            r"^how=\{'alpa': 3\}: fit has no argument 'alpa'; did you mean 'alpha'\?; there are alpha, beta$",
+        ),
+        ({"survey": 3}, r"^how=\{'survey': …\}: survey of fit is not set here; leave it out$"),
+        ([1], r"^how=\[1\]: needs a mapping of arguments of fit, such as \{'alpha': 1\}$"),
+    ],
+    ids=str,
+)
+def test_what_is_no_argument_of_a_function_is_refused_with_the_nearest(given, message):
+    def fit(survey, alpha, beta):
+        raise AssertionError
+
+    with pytest.raises(InputError, match=message):
+        _checks.check_arguments("how", given, fit, ("survey",), "{'alpha': 1}")
+
+
+def test_a_value_is_shown_on_one_line():
+    assert _checks.shown("ab") == "'ab'"
+    assert _checks.shown(np.ones((3, 1)), 20) == "array([[1.], [1.], …"
+    assert len(_checks.shown("a" * 500)) == 60
+
+
+def test_a_level_is_that_of_the_first_line_outside_of_the_library():
+    assert _checks.user_level() == 1
