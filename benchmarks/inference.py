@@ -12,7 +12,7 @@ the shortest of the rounds counts. Times are CPU seconds on one thread, or wall 
 
 Of the dense table the windows are predicted in part, and the time scaled by their number.
 
-    python benchmarks/inference.py [--device cpu] [--cells 1024] [--networks resnet50 resnet18 ...] [--rounds 3]
+    python benchmarks/inference.py [--device cpu] [--cells 1024] [--strides 64 ...] [--networks resnet50 ...] [--rounds 3]
 """
 
 import argparse
@@ -170,11 +170,12 @@ def sliding(name, cells, stride, device, rounds, compiled):
     share = count * counter.get_total_flops() / took["geoprospect"] / most_flops(device, low)
     for what, s in took.items():
         print(
-            f"| {name} | {what} | {count:,} | {s:.2f} | {count / s:,.1f} | {s / took['geoprospect']:.2f} |", flush=True
+            f"| {name} | {stride} | {what} | {count:,} | {s:.2f} | {count / s:,.1f} | {s / took['geoprospect']:.2f} |",
+            flush=True,
         )
     print(
-        f"| {name} | *feed efficiency {took['the network alone'] / took['geoprospect']:.3f}, {share:.0%} of a product "
-        f"of matrices, {cells**2 / took['geoprospect'] / 1e6:.2f} million cells of the survey a second* | | | | |"
+        f"| {name} | {stride} | *feed efficiency {took['the network alone'] / took['geoprospect']:.3f}, {share:.0%} of a "
+        f"product of matrices, {cells**2 / took['geoprospect'] / 1e6:.2f} million cells of the survey a second* | | | | |"
     )
 
 
@@ -197,7 +198,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cells", type=int, default=1024)
-    parser.add_argument("--stride", type=int, default=0, help="of the first table; default 128 on a CPU, 32 on a GPU")
+    parser.add_argument("--strides", type=int, nargs="+", help="of the first table; default 64 on a CPU, 32 on a GPU")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
@@ -205,12 +206,13 @@ def main():
     if device.type == "cpu":
         torch.set_num_threads(1)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread"
-    stride = asked.stride or (32 if device.type == "cuda" else 128)
+    strides = asked.strides or [32 if device.type == "cuda" else 64]
     print(f"geoprospect {gp.__version__}, torch {torch.__version__}, {where}; {asked.cells}² cells x {BANDS} bands, "
-          f"windows of {CROP}, every {stride} cells in the first table\n")  # fmt: skip
-    print("| network | way | windows | s | windows/s | over geoprospect |\n|---|---|---|---|---|---|")
+          f"windows of {CROP}\n")  # fmt: skip
+    print("| network | stride | way | windows | s | windows/s | over geoprospect |\n|---|---|---|---|---|---|---|")
     for place, name in enumerate(asked.networks[:2]):
-        sliding(name, asked.cells, stride, device, asked.rounds, compiled=place == 0)
+        for stride in strides:
+            sliding(name, asked.cells, stride, device, asked.rounds, compiled=place == 0)
     print("\n| network | stride | windows | by window, s (scaled) | dense, s | ratio |\n|---|---|---|---|---|---|")
     for name in asked.networks:
         dense(name, asked.cells, device)
