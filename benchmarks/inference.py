@@ -12,7 +12,7 @@ the shortest of the rounds counts. Times are CPU seconds on one thread, or wall 
 
 Of the dense table the windows are predicted in part, and the time scaled by their number.
 
-    python benchmarks/inference.py [--device cpu] [--cells 1024] [--strides 64 ...] [--networks resnet50 ...] [--rounds 3]
+    python benchmarks/inference.py [--device cpu] [--cells 1024] [--strides 64] [--networks resnet50] [--rounds 3]
 """
 
 import argparse
@@ -173,9 +173,10 @@ def sliding(name, cells, stride, device, rounds, compiled):
             f"| {name} | {stride} | {what} | {count:,} | {s:.2f} | {count / s:,.1f} | {s / took['geoprospect']:.2f} |",
             flush=True,
         )
+    feed, speed = took["the network alone"] / took["geoprospect"], cells**2 / took["geoprospect"] / 1e6
     print(
-        f"| {name} | {stride} | *feed efficiency {took['the network alone'] / took['geoprospect']:.3f}, {share:.0%} of a "
-        f"product of matrices, {cells**2 / took['geoprospect'] / 1e6:.2f} million cells of the survey a second* | | | | |"
+        f"| {name} | {stride} | *feed efficiency {feed:.3f}, {share:.0%} of a product of matrices, {speed:.2f} million "
+        "cells of the survey a second* | | | | |"
     )
 
 
