@@ -23,7 +23,7 @@ from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputE
 from geoprospect.folds import Fold, check_folds
 from geoprospect.grid import Grid
 from geoprospect.metrics import rank_auc
-from geoprospect.model import ProspectivityModel
+from geoprospect.model import ProspectivityModel, check_fit
 from geoprospect.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
 from geoprospect.resampling import bootstrap_aucs
 from geoprospect.separation import check_separate, independent_units
@@ -166,17 +166,11 @@ def _check_models(
             f"models: {len(models)} for {len(splits)} folds; needs one for each, trained on its training windows"
         )
     for number, (model, (_, test)) in enumerate(zip(models, splits, strict=True), start=1):
-        _check_fit(model, survey, windows)
+        check_fit(model, windows, survey)
         if len(np.unique(windows.labels[test])) < 2:
             raise InputError(f"folds: the test of fold {number} lacks ore or barren windows, so it ranks nothing")
     check_separate(windows, splits, max(int(model.settings.get("halo") or 0) for model in models))
     return splits
-
-
-def _check_fit(model: ProspectivityModel, survey: xr.Dataset, windows: Windows) -> None:
-    grid = Grid.of(survey)
-    if windows.crop != model.crop or windows.grid != grid:
-        raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {grid}")
 
 
 def _grouped(
@@ -424,7 +418,7 @@ def _places(
 ) -> _Places:  # fmt: skip
     """Return the crops to explain."""
     if isinstance(where, Windows):
-        _check_fit(model, survey, where)
+        check_fit(model, where, survey)
         return _central(where)
     step = max(1, model.size // 8) if stride is None else check_int("stride", stride)
     grid = Grid.of(survey).strided(model.crop, step)

@@ -40,7 +40,7 @@ from geoprospect.engine import (
 )
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid, grid_of_survey
-from geoprospect.model import ProspectivityModel, check_match
+from geoprospect.model import ProspectivityModel, check_fit, check_match
 from geoprospect.networks import set_halo
 from geoprospect.samples import Samples
 from geoprospect.sampling import Distances, places_on
@@ -368,7 +368,7 @@ def predict_cells(
     """
     threshold = check_number("threshold", threshold)
     min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
-    cells = Grid.of(survey).cells(*check_shape("shape", shape))
+    cells = grid_of_survey(survey).cells(*check_shape("shape", shape))
     corner = []
     for start, length, limit in (("row", "height", survey.sizes["y"]), ("col", "width", survey.sizes["x"])):
         if model.crop > limit:
@@ -426,8 +426,7 @@ def predict_windows(
     (3,)
     """
     halo = check_int("halo", halo, 0)
-    if windows.crop != model.crop or windows.grid != Grid.of(survey):
-        raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {Grid.of(survey)}")
+    check_fit(model, windows, survey)
     row, col = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
     mean, _, _ = predict_places(model, survey, row, col, device, 0.0, False, windows.zooms, halo)
     return mean.astype(np.float64)

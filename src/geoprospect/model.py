@@ -25,11 +25,13 @@ from geoprospect._checks import check_int, nearest_name
 from geoprospect._version import __version__
 from geoprospect.applicability import Applicability
 from geoprospect.calibration import Calibration
+from geoprospect.cutting import check_windows
 from geoprospect.dense import DenseCheck
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
-from geoprospect.grid import Grid
+from geoprospect.grid import grid_of_survey
 from geoprospect.networks import build_network, head_of
 from geoprospect.publishing import check_manifest, check_named, published, write_manifest
+from geoprospect.windows import Windows
 
 _FORMAT = 1
 _META = "model.json"
@@ -203,7 +205,7 @@ class ProspectivityModel:
             When units or cell size differ; the message lists every difference.
         """
         units = {str(name): str(band.attrs.get("units", "")) for name, band in survey.data_vars.items()}
-        check_match(self, units, Grid.of(survey).resolution)
+        check_match(self, units, grid_of_survey(survey).resolution)
         return stack_bands(survey, self.bands, self.offset, self.scale)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -324,6 +326,19 @@ def stack_bands(
         valid &= finite
         plane[...] = np.where(finite, (values - o) / s, 0)
     return stack, valid
+
+
+def check_fit(model: ProspectivityModel, windows: Windows, survey: xr.Dataset) -> None:
+    """Raise where windows are not of the model's crop, or not cut on the survey.
+
+    Raises
+    ------
+    InputError
+    """
+    check_windows(windows, survey)
+    grid = grid_of_survey(survey)
+    if windows.crop != model.crop or windows.grid != grid:
+        raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {grid}")
 
 
 def check_match(model: ProspectivityModel, units: Mapping[str, str], cell: tuple[float, float]) -> None:

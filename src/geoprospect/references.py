@@ -15,8 +15,7 @@ from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.applicability import Applicability, Reference
 from geoprospect.dense import Dense
 from geoprospect.errors import InputError
-from geoprospect.grid import Grid
-from geoprospect.model import ProspectivityModel
+from geoprospect.model import ProspectivityModel, check_fit
 from geoprospect.networks import FEATURE_STRIDE, head_of, set_halo
 from geoprospect.windows import Windows
 
@@ -75,8 +74,7 @@ def fit_applicability(
     True
     """
     target = resolve_device(device)
-    if windows.crop != model.crop or windows.grid != Grid.of(survey):
-        raise InputError(f"windows: {windows} do not fit the model (crop {model.crop}) on {Grid.of(survey)}")
+    check_fit(model, windows, survey)
     stack = channels_last(torch.from_numpy(model.stack(survey)[0]).to(target))  # (C, Y, X)
     found = []
     for number, network in enumerate(model.networks):
