@@ -201,6 +201,13 @@ def test_networks_of_several_draws_are_compared_with_their_own_windows() -> None
     assert all(area.dense is None for area in areas)  # trained without a halo
 
 
+def test_a_network_with_a_halo_that_cannot_be_slid_knows_its_windows_by_themselves() -> None:
+    model = as_model(build_network("shufflenet_v2_x1_0", 2, norm="group").eval(), halo=64)
+    (area,) = gp.fit_applicability(model, windows(), survey(), "cpu")
+    assert area.dense is None
+    assert area.reference("dense") is area.window
+
+
 # ---------------------------------------------------------------- kept with the model
 
 

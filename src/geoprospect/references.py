@@ -53,7 +53,7 @@ def fit_applicability(
     ------
     NameNotFoundError, InputError
         When the survey lacks bands or differs in units or cell size, when windows do not fit the model or the survey,
-        when there are fewer than two windows, or when a network with a halo cannot be slid.
+        or when there are fewer than two windows.
     DeviceError
         When the device cannot be used.
 
@@ -82,7 +82,7 @@ def fit_applicability(
         if len(own) < 2:
             raise InputError(f"windows: draw {number % windows.n_draws} has {len(own)}, a distance needs two")
         directions = _directions(head_of(network)[1].in_features)
-        halo = Dense(network, model.crop, FEATURE_STRIDE).halo if model.settings.get("halo") else 0
+        halo = _exact_halo(network, model.crop) if model.settings.get("halo") else 0
         try:
             network.to(target)
             seen = [_projected(network, directions, stack, own, cells) for cells in ((0, halo) if halo else (0,))]
@@ -90,6 +90,14 @@ def fit_applicability(
             network.cpu()
         found.append(Applicability(directions.numpy(), *(_reference(points, own) for points in seen)))
     return tuple(found)
+
+
+def _exact_halo(network: nn.Module, crop: int) -> int:
+    """Return the cells of context beyond which a network sees nothing; 0 where it cannot be slid over the ground."""
+    try:
+        return Dense(network, crop, FEATURE_STRIDE).halo
+    except InputError:  # as with group normalisation, which looks at the whole image
+        return 0
 
 
 def _directions(n: int) -> Tensor:
