@@ -31,7 +31,7 @@ docs: $(READY)  ## into docs/_build/html; warnings are errors
 
 bench: $(READY)  ## a table for every figure that the README gives; gdal_grid is Debian's gdal-bin
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	for name in gridding screening honesty arabian_shield training inference; do \
+	for name in gridding screening honesty arabian_shield training inference inference_disk; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
