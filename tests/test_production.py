@@ -529,10 +529,14 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     assert (folder / "thesis").is_dir()
 
 
-def test_a_plan_that_was_not_finished_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "plan", ['{"fingerprint"', '["fingerprint", "settings"]', '{"fingerprint": [], "settings": {}}']
+)
+def test_a_plan_that_was_not_finished_is_none(plan: str, tmp_path: Path) -> None:
     folder = tmp_path / "m.tif.partial"
     folder.mkdir()
-    (folder / "plan.json").write_text('{"fingerprint"')
+    (folder / "plan.json").write_text(plan)
+    (folder / "journal.jsonl").write_text("{}")
     (folder / "old.f32").write_bytes(b"left over")
     path = gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
     same(gp.read_survey(path), gp.predict(as_model(), make_survey(), 3, "cpu"))

@@ -427,6 +427,7 @@ def test_splits_that_share_ground_are_refused_with_the_cure() -> None:
         ([], r"folds=\[\]: needs one or more pairs"),
         ([(np.arange(40), np.arange(40, 100))], "test of fold 1 is no list of indices into 92 windows: it holds 92"),
         ([(np.arange(10), np.arange(10, 20))], "all 10 training windows of fold 1 are ore; both are needed"),
+        ([(np.arange(5, 40), np.arange(3))], "the test of fold 1 lacks ore or barren windows"),
     ],
     ids=str,
 )

@@ -46,7 +46,7 @@ def check_folds(folds: Any, n: int) -> list[Fold]:
 def _indices(values: Any, n: int, what: str) -> NDArray[np.int64]:
     """Return different whole numbers from 0 to n - 1 as an array."""
     try:
-        given = np.asarray(values)
+        given = np.asarray(values if hasattr(values, "__array__") or not isinstance(values, Iterable) else list(values))
     except ValueError:  # rows of different lengths
         given = np.asarray(None)
     fault = ""
@@ -54,7 +54,7 @@ def _indices(values: Any, n: int, what: str) -> NDArray[np.int64]:
         fault = "it is empty"
     elif given.dtype == bool:
         fault = "it is a mask, and np.flatnonzero(mask) makes one of it"
-    elif given.ndim != 1 or not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+    elif given.ndim != 1 or given.dtype.kind not in "iuf":
         fault = f"it is {shown(values)}"
     else:
         wrong = given[~((given >= 0) & (given < n) & (given == np.floor(given)))]

@@ -7,8 +7,8 @@ import keyword
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ from geoprospect.errors import CorruptFileError, InputError, MissingFileError, N
 from geoprospect.grid import grid_of_survey
 from geoprospect.networks import build_network, head_of
 from geoprospect.publishing import check_manifest, check_named, published, write_manifest
+from geoprospect.recipes import Recipe
 from geoprospect.windows import Windows
 
 _FORMAT = 1
@@ -175,12 +176,25 @@ class ProspectivityModel:
         InputError
             When there is not one `Applicability` for each network.
         """
-        if not all(isinstance(one, Applicability) for one in areas) or len(areas) != len(self.networks):
+        given = tuple(areas) if isinstance(areas, Iterable) else ()
+        if not all(isinstance(one, Applicability) for one in given) or len(given) != len(self.networks):
             raise InputError(
                 f"areas: needs one Applicability for each of the {len(self.networks)} networks, as fit_applicability "
                 "returns them"
             )
-        return replace(self, applicability=tuple(areas))
+        if not _same_features(given, self.networks):
+            raise InputError("areas: are of networks with another number of features; fit them to this model")
+        return replace(self, applicability=given)
+
+    def recipe(self) -> Recipe:
+        """Return how it was trained; what `settings` does not say as in the recipe 'default'.
+
+        Returns
+        -------
+        Recipe
+        """
+        known = {one.name for one in fields(Recipe)}
+        return Recipe(**{name: value for name, value in self.settings.items() if name in known})
 
     def stack(self, survey: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Take the model's bands out of a survey, scaled as in training.
@@ -410,18 +424,19 @@ def _check_description(model: ProspectivityModel, file: Path) -> None:
         raise CorruptFileError(f"{file}: its scaling is not one finite offset and positive scale per band")
     if len(model.units) != n:
         raise CorruptFileError(f"{file}: has {len(model.units)} units for {n} bands")
-    areas = model.applicability or ()
-    if areas and (
-        len(areas) != len(model.networks)
-        or any(
-            a.projection.shape[1] != head_of(one)[1].in_features for a, one in zip(areas, model.networks, strict=True)
-        )
-    ):
+    areas = model.applicability
+    if areas is not None and (len(areas) != len(model.networks) or not _same_features(areas, model.networks)):
         raise CorruptFileError(f"{file}: its training features are not those of its networks")
     if model.crop > model.size or not all(0 < step < math.inf for step in model.cell_size):
         raise CorruptFileError(
             f"{file}: size={model.size}, crop={model.crop}, cell_size={model.cell_size} describe no window"
         )
+
+
+def _same_features(areas: Sequence[Applicability], networks: Sequence[nn.Module]) -> bool:
+    """Return whether areas are of as many features as the heads of the networks have."""
+    pairs = zip(areas, networks, strict=True)
+    return all(area.projection.shape[1] == head_of(network)[1].in_features for area, network in pairs)
 
 
 def _read_network(file: Path, name: str, n_bands: int, norm: str) -> nn.Module:

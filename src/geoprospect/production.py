@@ -726,7 +726,8 @@ def _read_plan(folder: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return found if {"fingerprint", "settings"} <= set(found) else None
+    whole = isinstance(found, dict) and all(isinstance(found.get(part), dict) for part in ("fingerprint", "settings"))
+    return found if whole else None
 
 
 def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ from geoprospect.applicability import Applicability, Reference
 from geoprospect.dense import Dense
 from geoprospect.errors import InputError
 from geoprospect.model import ProspectivityModel, check_fit
-from geoprospect.networks import FEATURE_STRIDE, head_of, set_halo
+from geoprospect.networks import FEATURE_STRIDE, head_of, with_projection
+from geoprospect.training import held_out
 from geoprospect.windows import Windows
 
 _DIRECTIONS = 64
@@ -38,7 +39,8 @@ def fit_applicability(
     model : ProspectivityModel
         From `train`.
     windows : Windows
-        Those that it was trained on. Of several draws each network takes its own.
+        Those that were given to `train`. Of several draws each network takes its own; what a training with `patience`
+        held out is left out.
     survey : xarray.Dataset
         That it was trained on.
     device : str, default 'auto'
@@ -75,29 +77,22 @@ def fit_applicability(
     """
     target = resolve_device(device)
     check_fit(model, windows, survey)
+    trained_on = held_out(windows, model.recipe())[0]
     stack = channels_last(torch.from_numpy(model.stack(survey)[0]).to(target))  # (C, Y, X)
     found = []
     for number, network in enumerate(model.networks):
-        own = windows.of_draw(number % windows.n_draws)
+        own = trained_on.of_draw(number % windows.n_draws)
         if len(own) < 2:
             raise InputError(f"windows: draw {number % windows.n_draws} has {len(own)}, a distance needs two")
         directions = _directions(head_of(network)[1].in_features)
-        halo = _exact_halo(network, model.crop) if model.settings.get("halo") else 0
         try:
             network.to(target)
-            seen = [_projected(network, directions, stack, own, cells) for cells in ((0, halo) if halo else (0,))]
+            alone = _reference(_projected(network, directions, stack, own), own)
+            slid = _slid(network, directions, stack, own) if model.settings.get("halo") else None
         finally:
             network.cpu()
-        found.append(Applicability(directions.numpy(), *(_reference(points, own) for points in seen)))
+        found.append(Applicability(directions.numpy(), alone, slid))
     return tuple(found)
-
-
-def _exact_halo(network: nn.Module, crop: int) -> int:
-    """Return the cells of context beyond which a network sees nothing; 0 where it cannot be slid over the ground."""
-    try:
-        return Dense(network, crop, FEATURE_STRIDE).halo
-    except InputError:  # as with group normalisation, which looks at the whole image
-        return 0
 
 
 def _directions(n: int) -> Tensor:
@@ -106,25 +101,51 @@ def _directions(n: int) -> Tensor:
     return torch.from_numpy(draws.astype(np.float32))
 
 
-def _projected(
-    network: nn.Module, directions: Tensor, stack: Tensor, windows: Windows, halo: int
-) -> NDArray[np.float32]:
+def _projected(network: nn.Module, directions: Tensor, stack: Tensor, windows: Windows) -> NDArray[np.float32]:
     """Return the projections of what the head is given for the central crop of each window, (n, k)."""
     kept: list[Tensor] = []
     head = head_of(network)[1]
     handle = head.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
-    rows, cols = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
-    set_halo(network, halo)
+    rows, cols = _crops(windows)
     try:
         with torch.inference_mode():
             for start in range(0, len(windows), _BATCH):
                 at = slice(start, start + _BATCH)
                 row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
-                network(gather(stack, row, col, windows.crop, zooms=windows.zooms[at], halo=halo).to(head.weight))
+                network(gather(stack, row, col, windows.crop, zooms=windows.zooms[at]).to(head.weight))
     finally:
-        set_halo(network, 0)
         handle.remove()
     return np.concatenate([(features.cpu() @ directions.to(features.dtype).T).numpy() for features in kept])
+
+
+def _slid(network: nn.Module, directions: Tensor, stack: Tensor, windows: Windows) -> Reference | None:
+    """Return the windows as mode 'dense' sees them, the ground ending at the rim of the survey as there.
+
+    Of those that see the cells as they are; None where there are fewer than two, or the network cannot be slid.
+    """
+    plain = windows[windows.zooms == 1]
+    if len(plain) < 2:
+        return None
+    try:
+        dense = Dense(with_projection(network, directions), windows.crop, FEATURE_STRIDE).to(stack.device)
+    except InputError:  # as with group normalisation, which looks at the whole image
+        return None
+    points = []
+    with torch.inference_mode():
+        for place in zip(*_crops(plain), strict=True):
+            # Cut where the features fall as they do in a map whose windows begin with the survey's first cell.
+            first = [at - dense.halo if at >= dense.halo else at % FEATURE_STRIDE for at in map(int, place)]
+            rows, cols = (slice(start, at + windows.crop + dense.halo) for start, at in zip(first, place, strict=True))
+            context = tuple(int(at) - start for at, start in zip(place, first, strict=True))
+            found = dense(stack[None, :, rows, cols].to(dense.head.weight), context)
+            points.append(found[0, 2:, 0, 0].cpu().numpy())
+    return _reference(np.stack(points), plain)
+
+
+def _crops(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row and column of what the network sees of each window."""
+    rows, cols = (np.column_stack([windows.rows, windows.cols]) + windows.central_crop()).T
+    return rows, cols
 
 
 def _reference(points: NDArray[np.float32], windows: Windows) -> Reference:

@@ -133,7 +133,7 @@ def train(
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
     before = keeper.seed() if keeper is not None and rng is None else None
     seed = int(check_rng(rng).integers(2**31)) if before is None else before
-    fit, monitor = _held_out(windows, how)
+    fit, monitor = held_out(windows, how)
     offset, scale = _fit_scaling(fit, survey, bands)
     cells = stack_bands(survey, bands, offset, scale)[0]  # (C, Y, X)
     build = functools.partial(build_network, network, len(bands), weights, norm=how.norm, dropout=how.dropout)
@@ -616,7 +616,7 @@ def _seed_dropout(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def _held_out(windows: Windows, recipe: Recipe) -> tuple[Windows, Windows | None]:
+def held_out(windows: Windows, recipe: Recipe) -> tuple[Windows, Windows | None]:
     """Return the windows to train on, and those of separate ground with about a fifth of the deposits."""
     if recipe.patience is None:
         return windows, None

@@ -285,10 +285,12 @@ def _given_folds(folds: Any, windows: Windows) -> list[Fold]:
             "as spatial_folds returns them"
         )
     splits = check_folds(folds, len(windows))
-    for number, (fit, _) in enumerate(splits, start=1):
+    for number, (fit, test) in enumerate(splits, start=1):
         if len(np.unique(windows.labels[fit])) < 2:
             kind = "ore" if windows.labels[fit].any() else "barren"
             raise InputError(f"folds: all {fit.size} training windows of fold {number} are {kind}; both are needed")
+        if len(np.unique(windows.labels[test])) < 2:
+            raise InputError(f"folds: the test of fold {number} lacks ore or barren windows, so it ranks nothing")
     return splits
 
 
