@@ -797,6 +797,16 @@ def test_what_is_offered_for_a_window_that_has_no_room_would_do(rules):
     few(**rules | {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", offer)})
 
 
+def test_on_a_survey_smaller_than_the_papers_windows_the_cure_leaves_its_recipe_out():
+    with pytest.raises(InputError, match=r"would do, without recipe='gao2022'$"):
+        gp.sample_windows(
+            survey(GRID.part(0, 0, (90, 90))),
+            mines([(20.5, 24.5), (52.2, 70.1), (70.0, 29.0)]),
+            recipe="gao2022",
+            rng=0,
+        )
+
+
 def test_data_that_leave_too_little_say_how_many_holes_would_have_to_be_taken():
     rng = np.random.default_rng(0)
     holes = survey(Cu=np.where(rng.random(GRID.shape) < 0.6, 1.0, np.nan))

@@ -26,7 +26,7 @@ from torch import nn
 
 import geoprospect as gp
 from geoprospect import engine, production, stores
-from geoprospect.errors import CorruptFileError, CRSError, InputError, NameNotFoundError, OutputError
+from geoprospect.errors import CorruptFileError, CRSError, DataWarning, InputError, NameNotFoundError, OutputError
 from geoprospect.networks import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -736,6 +736,16 @@ def test_the_plan_counts_windows_bytes_and_operations() -> None:
 
 
 # ---------------------------------------------------------------- faults
+
+
+def test_a_map_of_nothing_and_one_of_a_single_cell_are_warned_of(tmp_path: Path) -> None:
+    survey = make_survey()
+    with pytest.warns(DataWarning, match=r"stride=1000: the map is a single cell.* 61 x 83 cells"):
+        gp.predict_to_cog(as_model(), survey, tmp_path / "one.tif", 1000, "cpu", min_valid=0)
+    with pytest.warns(DataWarning, match=r"no window has enough data.* at most 0%"):
+        path = gp.predict_to_cog(as_model(), survey * np.nan, tmp_path / "none.tif", 3, "cpu")
+    assert gp.read_survey(path).probability.isnull().all()
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_what_does_not_fit_is_told_before_anything_is_written(tmp_path: Path) -> None:

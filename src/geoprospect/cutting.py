@@ -204,7 +204,7 @@ def sample_windows(
     generator, grid = check_rng(rng), grid_of_survey(survey)
     ids, points = _deposits_on(grid, check_deposits(deposits))
     ground = _Ground(grid, _summed(cells_with_data(survey, grid, mask)), *grid.rowcol(*points.T))
-    _check_size(ground, rules, crop)
+    _check_size(ground, rules, crop, "" if recipe is None else f", without recipe={recipe!r}")
     ore = _slide(ground, rules, crop, ids, generator)  # (n_ore, 4): row, col, zoom, deposit
     free = _barren_places(ground, rules, crop, mask is not None)
     pools: list[Sequence[int] | NDArray[np.int64]] = [range(np.count_nonzero(places)) for places in free]
@@ -396,7 +396,7 @@ def check_windows(windows: Any, survey: Any) -> None:
         raise InputError(f"windows: is a {type(windows).__name__}, needs Windows, as from sample_windows{swapped}")
 
 
-def _check_size(ground: _Ground, rules: _Rules, crop: int) -> None:
+def _check_size(ground: _Ground, rules: _Rules, crop: int, without: str) -> None:
     """Raise where a window has no room on the grid, or is smaller than its crop; say which size would do."""
     (ny, nx), size, widest = ground.grid.shape, rules.size, max(rules.zooms)
     most = min(ny, nx) // widest
@@ -415,7 +415,7 @@ def _check_size(ground: _Ground, rules: _Rules, crop: int) -> None:
     k = _walk(functools.partial(_fits, ground, rules, "size", lambda k: start - k), start)
     if k is None:
         raise InputError(said if size > most else f"{said}; take at most crop={size}")
-    raise InputError(f"{said}; size={start - k}{_with_crop(seen, start - k, size)} would do")
+    raise InputError(f"{said}; size={start - k}{_with_crop(seen, start - k, size)} would do{without}")
 
 
 def _with_crop(crop: int, size: int, before: int) -> str:

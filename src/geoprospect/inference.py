@@ -151,18 +151,16 @@ def predict(
     grid = source.grid.strided(model.crop, settings.stride)
     support = {} if samples is None else {"support": Distances(places_on(samples, grid), grid)[:, :]}
     maps = predicted(model, source, settings, target, progress)
-    _warn_of_little(maps, model.crop, source.grid, settings, stride)
     bands, whole = attributes(model, source.grid, settings)
     result = grid.dataset(maps | support, bands)
     result.attrs.update(whole)
+    warn_of_little(result, model.crop, source.grid, settings, stride)
     return result
 
 
-def _warn_of_little(
-    maps: dict[str, NDArray[np.float32]], crop: int, ground: Grid, settings: Settings, stride: int | None
-) -> None:
-    """Warn where a map is empty, or a single cell of much ground."""
-    if stride is not None and maps["valid"].size == 1 and max(ground.shape) > crop:
+def warn_of_little(found: xr.Dataset, crop: int, ground: Grid, settings: Settings, stride: int | None) -> None:
+    """Warn where a map, of NumPy or dask, is empty, or a single cell of much ground."""
+    if stride is not None and found["valid"].size == 1 and max(ground.shape) > crop:
         warnings.warn(
             f"stride={stride}: the map is a single cell, the window in the north-west corner, and the survey has "
             f"{ground.shape[0]} x {ground.shape[1]} cells; the stride is in cells of the survey: pass a smaller one, "
@@ -170,8 +168,8 @@ def _warn_of_little(
             DataWarning,
             stacklevel=user_level(),
         )
-    if np.isnan(maps["probability"]).all():
-        most = float(np.nanmax(maps["valid"], initial=0))
+    if not bool(found["probability"].notnull().any()):
+        most = float(found["valid"].max())
         warnings.warn(
             f"survey: no window has enough data, so the map is empty: at most {most:.0%} of a window have data in all "
             f"bands of the model, min_valid={settings.min_valid:g}; look at where the survey has data"

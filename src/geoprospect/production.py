@@ -34,7 +34,14 @@ from geoprospect.engine import Engine, Settings, Tile, bands_of, computing_alike
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.exports import check_store, small_cache, write_cog, write_zarr
 from geoprospect.grid import Grid
-from geoprospect.inference import attributes, bytes_per_cell, settings_for, strips_of, warn_of_windows_alone
+from geoprospect.inference import (
+    attributes,
+    bytes_per_cell,
+    settings_for,
+    strips_of,
+    warn_of_little,
+    warn_of_windows_alone,
+)
 from geoprospect.model import ProspectivityModel
 from geoprospect.samples import Samples
 from geoprospect.sampling import Distances, places_on
@@ -263,6 +270,11 @@ def predict_to_cog(
     OutputError
         When the map cannot be written, or another process is writing it.
 
+    Warns
+    -----
+    DataWarning
+        As `predict`.
+
     Examples
     --------
     >>> import pathlib, tempfile
@@ -312,6 +324,7 @@ def predict_to_cog(
         data.attrs.update(whole)
         with dask.config.set(scheduler="threads"):  # a client would have its workers read what lies on this disk
             (write_zarr if in_store else write_cog)(data, file)
+            warn_of_little(data, model.crop, source.grid, settings, stride)
         partial.close()
         shutil.rmtree(folder, ignore_errors=True)  # before the lock falls
     return file
