@@ -104,6 +104,7 @@ def interrupt(process):
     return process.communicate()[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_exit_code_130_and_leaves_no_part_of_a_file(tmp_path):
     command = [
         sys.executable,

@@ -178,9 +178,10 @@ def test_a_hundred_kills_leave_the_old_file_or_the_new_one(writer, tmp_path):
 
 @pytest.mark.parametrize(
     ("writer", "limit"),
-    [("write_geotiff", 400_000), ("write_cog", 100_000), ("write_zarr", 100_000)],  # of some 1.5 MB
+    [pytest.param("write_geotiff", 400_000, marks=pytest.mark.slow), ("write_cog", 100_000), ("write_zarr", 100_000)],
 )
 def test_a_file_that_may_not_grow_is_an_output_error_and_the_old_one_stays(writer, limit, tmp_path):
+    """Of some 1.5 MB."""
     found = run_script(_LIMIT, writer, tmp_path, limit)
     assert "could not be written whole" in found["error"]
     assert found["same"]
