@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast, get_args
 
 import geopandas as gpd
@@ -40,7 +40,7 @@ from geoprospect.engine import (
 )
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.grid import Grid, grid_of_survey
-from geoprospect.model import ProspectivityModel, check_fit, check_match
+from geoprospect.model import ProspectivityModel, check_fit, check_match, check_model
 from geoprospect.networks import set_halo
 from geoprospect.samples import Samples
 from geoprospect.sampling import Distances, places_on
@@ -141,8 +141,7 @@ def predict(
     >>> dict(gp.predict(model, survey, stride=4, device="cpu").sizes)
     {'y': 15, 'x': 15}
     """
-    if not isinstance(model, ProspectivityModel):
-        raise InputError(f"model: is a {type(model).__name__}, needs a ProspectivityModel, as from train")
+    check_model(model)
     grid_of_survey(survey, others=", map it piece by piece with predict_to_cog")
     target, inside = resolve_device(device), InMemory(survey)
     settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
@@ -225,6 +224,11 @@ def settings_for(
     bands = _check_more(more, mode)
     check_match(model, source.units, source.grid.resolution)
     step = default_stride(model, mode) if stride is None else check_int("stride", stride)
+    if edge == "drop" and model.crop > min(source.grid.shape):
+        raise InputError(
+            f"survey: has only {source.grid.shape[0]} x {source.grid.shape[1]} cells, and the model sees windows of "
+            f"{model.crop}; pass edge='pad', which counts ground beyond the survey as without data"
+        )
     return Settings(
         stride=step, mode=cast("Mode", mode), min_valid=check_number("min_valid", min_valid, minimum=0, maximum=1),
         device=device.type, precision="bfloat16" if precision == "auto" and device.type == "cuda" else "float32",
@@ -235,7 +239,7 @@ def settings_for(
 
 def _check_more(more: Sequence[str], mode: str) -> tuple[str, ...]:
     """Return the bands that are asked for, each once and in one order."""
-    if isinstance(more, str) or not all(isinstance(name, str) for name in more):
+    if isinstance(more, str) or not isinstance(more, Iterable) or not all(isinstance(name, str) for name in more):
         raise InputError(f"more={more!r}: needs a list of names, such as ['logit']")
     for name in more:
         check_choice("more", name, MORE_BANDS)
@@ -364,6 +368,7 @@ def predict_cells(
     >>> len(gp.predict_cells(model, survey, shape=(8, 8), device="cpu"))
     64
     """
+    check_model(model)
     threshold = check_number("threshold", threshold)
     min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
     cells = grid_of_survey(survey).cells(*check_shape("shape", shape))

@@ -342,6 +342,17 @@ def stack_bands(
     return stack, valid
 
 
+def check_model(model: Any) -> None:
+    """Raise where `model` is none.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(model, ProspectivityModel):
+        raise InputError(f"model: is a {type(model).__name__}, needs a ProspectivityModel, as from train")
+
+
 def check_fit(model: ProspectivityModel, windows: Windows, survey: xr.Dataset) -> None:
     """Raise where windows are not of the model's crop, or not cut on the survey.
 
@@ -349,6 +360,7 @@ def check_fit(model: ProspectivityModel, windows: Windows, survey: xr.Dataset) -
     ------
     InputError
     """
+    check_model(model)
     check_windows(windows, survey)
     grid = grid_of_survey(survey)
     if windows.crop != model.crop or windows.grid != grid:

@@ -42,7 +42,7 @@ from geoprospect.inference import (
     warn_of_little,
     warn_of_windows_alone,
 )
-from geoprospect.model import ProspectivityModel
+from geoprospect.model import ProspectivityModel, check_model
 from geoprospect.samples import Samples
 from geoprospect.sampling import Distances, places_on
 from geoprospect.sources import Source
@@ -192,6 +192,7 @@ def plan_inference(
     >>> print(gp.plan_inference(model, survey, stride=4, device="cpu").summary)
     225 windows every 4 cells (mode 'window'), a map of 15 x 15 cells in 1 tile, 1 strip. Reads ...
     """
+    check_model(model)
     inside, target = open_source(survey), resolve_device(device)
     settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
     source = padded(inside, model.crop, settings)
@@ -293,6 +294,7 @@ def predict_to_cog(
 
     in_store = Path(path).suffix.lower() == ".zarr"
     file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
+    check_model(model)
     inside, targets = open_source(survey), _devices(device)
     settings = settings_for(model, inside, stride, mode, min_valid, targets[0], precision, edge, more)
     warn_of_windows_alone(model, settings.mode)
