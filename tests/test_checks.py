@@ -1,5 +1,6 @@
 """Each check returns the normalised value, or raises with argument, value, rule and cure."""
 
+import dataclasses
 import math
 from pathlib import Path
 from types import MappingProxyType
@@ -266,6 +267,21 @@ def test_a_value_is_shown_on_one_line():
     assert _checks.shown("ab") == "'ab'"
     assert _checks.shown(np.ones((3, 1)), 20) == "array([[1.], [1.], …"
     assert len(_checks.shown("a" * 500)) == 60
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "within"),
+    [
+        (_checks.__file__, "geoprospect._checks", True),
+        ("<string>", "geoprospect.samples", True),  # what dataclasses generate
+        ("<string>", "__main__", False),  # python -c
+        (dataclasses.__file__, "dataclasses", True),  # replace
+        (__file__, "test_checks", False),
+        ("<doctest geoprospect.samples[0]>", "geoprospect.samples", False),
+    ],
+)
+def test_lines_of_the_library_are_told_from_those_of_the_user(file, module, within):
+    assert _checks._is_within(file, module) is within
 
 
 def test_a_level_is_that_of_the_first_line_outside_of_the_library():

@@ -205,6 +205,18 @@ def test_no_module_prints_evaluates_or_loads_what_nobody_checked(path):
     assert call_violations(module_of(path), path.read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_warning_counts_its_way_to_the_line_of_the_user(path):
+    levels = [
+        keyword.value.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "stacklevel" and isinstance(keyword.value, ast.Constant)
+    ]
+    assert levels == []  # user_level() is right from wherever it is called
+
+
 def test_no_module_has_a_name_that_says_nothing():
     assert not vars_of_house() & {"utils", "util", "helpers", "misc", "common", "core", "base", "tools"}
 

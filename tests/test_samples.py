@@ -1,5 +1,6 @@
 """The readers: what a table says is read exactly, what it does not say is asked for, what is wrong is refused."""
 
+import dataclasses
 import gzip
 import html
 import logging
@@ -684,6 +685,24 @@ def test_coordinates_inside_the_area_of_the_crs_pass_in_silence(table, xy, crs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(table(f"x,y,Cu\n{xy},5\n", crs=crs)) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda near, far: some_samples(points=far.points),
+        lambda near, far: dataclasses.replace(near, points=far.points),
+        lambda near, far: far[["Cu"]],
+    ],
+    ids=["made", "replaced", "a part"],
+)
+def test_places_outside_of_their_crs_are_warned_of_on_the_line_of_the_user(make):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        far = some_samples(points=[[2.4e6, 5e5], [2.4e6, 6e5]])
+    with pytest.warns(DataWarning, match="far outside the area") as caught:
+        make(some_samples(), far)
+    assert caught[0].filename == __file__
 
 
 # -- rows without a place, row 12: nothing, infinite, missing ----------------------------------

@@ -483,6 +483,14 @@ def test_warnings_from_within_point_at_the_line_of_the_user() -> None:
 
 
 @pytest.mark.usefixtures("tiny", "without_forest")
+def test_warnings_of_the_screening_within_a_fold_point_at_the_line_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoprospect.ground._FEW", 100)
+    with pytest.warns(DataWarning, match=r"only \d+ places hold one") as caught:
+        cross_validate(baselines={}, screen={"rule": "holm", "permutations": 0, "draws": 1})
+    assert {one.filename for one in caught if issubclass(one.category, DataWarning)} == {__file__}
+
+
+@pytest.mark.usefixtures("tiny", "without_forest")
 def test_splits_of_ones_own_that_share_none_give_the_scores_of_the_same_folds() -> None:
     mine = cross_validate(folds=gp.spatial_folds(WINDOWS, 4))
     pd.testing.assert_frame_equal(mine.windows, cross_validate().windows)

@@ -162,11 +162,17 @@ def shown(value: Any, length: int = 60) -> str:
 
 def user_level() -> int:
     """Return the `stacklevel` by which a warning points at the line that called this library, however deep it comes."""
-    package = os.path.dirname(__file__) + os.sep  # noqa: PTH120
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_code.co_filename.startswith(package):
+    while frame is not None and _is_within(frame.f_code.co_filename, str(frame.f_globals.get("__name__"))):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _is_within(file: str, module: str) -> bool:
+    """Return whether a line is of this library: its files, the `__init__` of its dataclasses, what copies these."""
+    package = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+    generated = file == "<string>" and module.startswith(f"{__package__}.")
+    return file.startswith(package) or generated or module in ("dataclasses", "copy")
 
 
 def first_rows(rows: Iterable[Any], limit: int = 5) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng
+from geoprospect._checks import check_choice, check_int, check_number, check_rng, user_level
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.metrics import brier_score, calibration_slope, labels_and_scores
 
@@ -412,7 +412,9 @@ def _fit(
             "are right without an error, or all near 0.5" if temperature == _COLDEST else "do not tell ore from barren"
         )
         warnings.warn(
-            f"probabilities: {what}, so that no temperature fits; {temperature:g} is taken", DataWarning, stacklevel=3
+            f"probabilities: {what}, so that no temperature fits; {temperature:g} is taken",
+            DataWarning,
+            stacklevel=user_level(),
         )
     return Calibration(method, temperature, math.nan, math.nan, n_clusters, before, before)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import wrightomega
 
-from geoprospect._checks import check_number, first_rows
+from geoprospect._checks import check_number, first_rows, user_level
 from geoprospect.areas import cell_areas, ellipsoid, unit_km
 from geoprospect.calibration import SURE, checked_probability, log_odds
 from geoprospect.errors import CRSError, DataWarning, InputError
@@ -339,7 +339,7 @@ def _warn_of_probabilities(probability: xr.DataArray, p: Floats) -> None:
             "probability: is uncalibrated, so the contrasts of the intensity are too strong; fit calibrate(…) out of "
             "fold and pass calibration.apply(probability)",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     sure = int(((p < SURE) | (p > 1 - SURE)).sum())
     if sure:
@@ -347,7 +347,7 @@ def _warn_of_probabilities(probability: xr.DataArray, p: Floats) -> None:
             f"probability: {sure} of {int(np.isfinite(p).sum())} values lie beyond {SURE:g} and 1 - {SURE:g} and are "
             "taken for these: no window is that sure",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
 
 
@@ -502,7 +502,7 @@ def _known_on(
         warnings.warn(
             f"{name}: {int((~on).sum())} of {len(on)} deposits lie off the ground of the map and are left out",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     return np.column_stack([x, y])[on]
 
@@ -633,6 +633,6 @@ def _table(rows: list[dict[str, float]], index: pd.Index, with_known: bool) -> p
             f"polygons: {partly.size} of {len(table)} lie partly or wholly off the ground of the map, which alone "
             f"counts: {first_rows(said)}",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     return table

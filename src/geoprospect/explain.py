@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng
+from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, user_level
 from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
@@ -205,7 +205,7 @@ def _shuffled_fold(
             f"windows: {int((~seen).sum())} of {test.size} in fold {fold} have no data in their middle and are left "
             "out",
             DataWarning,
-            stacklevel=4,
+            stacklevel=user_level(),
         )
         test, places = test[seen], places.at(seen)
     labels = windows.labels[test]
@@ -283,7 +283,7 @@ def _importance_table(
             f"models: rank the windows of their tests no better than chance (AUC {auc:.2f}, 95 % interval from "
             f"{least:.2f}); what such models look at says nothing of the ore",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     table.attrs["auc"] = auc
     return table.sort_values("importance", ascending=False, kind="stable")
@@ -561,7 +561,7 @@ def _mapped(
             warnings.warn(
                 f"steps={steps}: the integration missed {unexplained:.0%} of the differences; take steps={4 * steps}",
                 DataWarning,
-                stacklevel=3,
+                stacklevel=user_level(),
             )
     return result
 

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_number, first_rows
+from geoprospect._checks import check_number, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.folds import compact_regions, nearest
 from geoprospect.grid import Grid
@@ -153,14 +153,14 @@ def ore_places(ground: Ground, points: Floats, deposits: gpd.GeoDataFrame) -> Pl
             f"deposits: {int((~inside).sum())} do not lie {ground.where}, where there are data, and are left out "
             f"(id {first_rows(ids[~inside])})",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     ore: Places = np.unique(places[inside])
     if ore.size < _FEW:
         warnings.warn(
             f"deposits: only {ore.size} places hold one; no statistics mean much below {_FEW}",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     return ore
 

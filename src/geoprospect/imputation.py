@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geoprospect._checks import check_choice, first_rows
+from geoprospect._checks import check_choice, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError
 
 log = logging.getLogger("geoprospect")
@@ -237,7 +237,7 @@ def _expected_logs(logs: Floats, ceilings: Floats, hidden: Mask) -> Floats:
         f"method='lrem': has not come to rest after {_STEPS} steps, the estimates are those of the last; the usual "
         f"causes are elements mostly below detection and few samples ({n} of {d} elements): leave out elements",
         DataWarning,
-        stacklevel=5,
+        stacklevel=user_level(),
     )
     return y
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from scipy.stats import rankdata
 
-from geoprospect._checks import check_int, check_number
+from geoprospect._checks import check_int, check_number, user_level
 from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
 
 # Probabilities of 0 and 1 have no logit; a logit of 13.8 is as far out as `calibration_slope` takes them for.
@@ -426,7 +426,7 @@ def evaluate(cells: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame, threshold: flo
         warnings.warn(
             f"deposits: {len(deposits) - deposit.size} of {len(deposits)} lie outside of all cells",
             DataWarning,
-            stacklevel=2,
+            stacklevel=user_level(),
         )
     ore = np.isin(np.arange(len(known)), hits[1][first])
     return Evaluation.of(ore, known["probability"].to_numpy(), threshold)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geoprospect._checks import check_choice, check_input_file, check_int, check_number
+from geoprospect._checks import check_choice, check_input_file, check_int, check_number, user_level
 from geoprospect.errors import DataWarning, DependencyError, InputError
 
 # Name of the network and of its first convolution, as torchvision calls them.
@@ -437,7 +437,7 @@ def _without_statistics(state: dict[str, Tensor], own: dict[str, Tensor], file: 
             f"weights={str(file)!r}: were trained with batch normalisation; norm='group' takes their filters and not "
             "their running statistics, so the answers mean nothing before it is trained",
             DataWarning,
-            stacklevel=4,
+            stacklevel=user_level(),
         )
         return {key: tensor for key, tensor in state.items() if key not in set(statistics)}
     return state

@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
 
-from geoprospect._checks import check_choice, check_crs, check_input_file, check_names, first_rows, shown
+from geoprospect._checks import check_choice, check_crs, check_input_file, check_names, first_rows, shown, user_level
 from geoprospect.assays import Problem, listed, scan_numbers, standing_limits, summed_up
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.imputation import replace as impute
@@ -340,7 +340,7 @@ def read_samples(
     for sentence in listed([problem for problem in table.all_problems if problem.level == "note"]):
         log.info("%s: %s", table.file.name, sentence)
     for sentence in summed_up([problem for problem in table.all_problems if problem.level == "warning"]):
-        warnings.warn(f"{table.file.name}: {sentence}", DataWarning, stacklevel=2)
+        warnings.warn(f"{table.file.name}: {sentence}", DataWarning, stacklevel=user_level())
     return samples_of(table, below)
 
 
@@ -448,7 +448,7 @@ def read_deposits(
         log.info("%s: lines and polygons stand as a point inside them", file.name)
         frame = frame.set_geometry(frame.representative_point())
     columns = (x or "", y or "") if is_text_table(file) else ("", "")
-    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs, stacklevel=3, columns=columns)
+    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs, columns)
     every = frame = _with_known_names(frame)
     if where is not None:
         try:
@@ -464,7 +464,9 @@ def read_deposits(
             f"path={str(file)!r}, where={where!r}: no deposit is left; check the filter against the file{there}"
         )
     if len(frame) == 1:
-        warnings.warn(f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=user_level()
+        )
     return frame.reset_index(drop=True)
 
 
@@ -529,9 +531,7 @@ def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     return array
 
 
-def _check_coordinates(
-    points: NDArray[np.float64], crs: CRS, stacklevel: int = 4, columns: tuple[str, str] = ("", "")
-) -> None:
+def _check_coordinates(points: NDArray[np.float64], crs: CRS, columns: tuple[str, str] = ("", "")) -> None:
     """Raise where coordinates cannot be what the CRS says; warn far outside its area of use."""
     if not np.isfinite(points).all():
         raise InputError(
@@ -540,7 +540,7 @@ def _check_coordinates(
     for problem in coordinate_faults(points, crs):
         if problem.level == "error":
             raise CRSError(_with_columns(problem, *columns).message)
-        warnings.warn(problem.message, DataWarning, stacklevel=stacklevel)
+        warnings.warn(problem.message, DataWarning, stacklevel=user_level())
 
 
 def _with_known_names(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

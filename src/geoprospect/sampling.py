@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_int
+from geoprospect._checks import check_int, user_level
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.grid import Grid
 from geoprospect.samples import Samples
@@ -175,7 +175,7 @@ def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
         f"{per_sample:,.0f} cells. Finer cells add no information; a quarter of the spacing, which Grid.covering "
         f"chooses by default, is resolution={float(f'{spacing / 4:.1e}'):.15g}",
         DataWarning,
-        stacklevel=3,
+        stacklevel=user_level(),
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from geoprospect._checks import check_number, first_rows
+from geoprospect._checks import check_number, first_rows, user_level
 from geoprospect.areas import cell_areas
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.grid import Grid
@@ -402,5 +402,5 @@ def _warn_of(deposits: gpd.GeoDataFrame, left_out: NDArray[np.bool_]) -> None:
         f"deposits: {int(left_out.sum())} of {len(deposits)} lie on no ground of the map and are left out "
         f"(id {first_rows(ids[left_out])})",
         DataWarning,
-        stacklevel=3,
+        stacklevel=user_level(),
     )

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from geoprospect._checks import check_choice, check_int, check_names, check_rng, first_rows
+from geoprospect._checks import check_choice, check_int, check_names, check_rng, first_rows, user_level
 from geoprospect.chemistry import check_unit, is_unit, unit_factor
 from geoprospect.columns import Data, Floats, Table, as_samples, as_survey, names_of, table_of, units_of
 from geoprospect.errors import DataWarning, InputError
@@ -422,7 +422,7 @@ def _warn_partial(partial: tuple[int, str]) -> None:
         warnings.warn(
             f"{words}; they are missing in the result. Leave out what is sparse to keep them",
             DataWarning,
-            stacklevel=3,
+            stacklevel=user_level(),
         )
 
 
