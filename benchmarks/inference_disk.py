@@ -31,7 +31,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 import geoprospect as gp
-from geoprospect import production, stores
+from geoprospect import journal, stores
 from geoprospect.networks import build_network
 
 BANDS, SIZE, CROP = 4, 256, 224
@@ -127,7 +127,7 @@ def one(case):
 
     kind.read = counted
     if case["kind"] == "stop":
-        entered, left = production._Partial.keep, [gp.plan_inference(model, path, **how).n_tiles // 2]
+        entered, left = journal.Partial.keep, [gp.plan_inference(model, path, **how).n_tiles // 2]
 
         def until_half(self, *found):
             if not left[0]:
@@ -135,11 +135,11 @@ def one(case):
             left[0] -= 1
             entered(self, *found)
 
-        production._Partial.keep = until_half
+        journal.Partial.keep = until_half
         try:
             gp.predict_to_cog(model, path, folder / "map.tif", **how)
         except StoppedError:
-            production._Partial.keep = entered
+            journal.Partial.keep = entered
     asked[0], before, start = 0, from_disk(), time.process_time()
     gp.predict_to_cog(model, path, folder / "map.tif", **how)
     took = time.process_time() - start

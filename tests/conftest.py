@@ -27,6 +27,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make maps of a few rows of windows a tile, and of several strips."""
+    from geoprospect import engine
+
+    monkeypatch.setitem(engine._HELD_BYTES, "cpu", 40 * 8 * 20)
+    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(engine, "_WIDEST", 40)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Return the folder with the real surveys."""

@@ -1,84 +1,31 @@
-"""Maps from disk to disk: those of `predict`, whatever the survey is kept in, and the same bytes after any stop."""
+"""Maps from disk to disk: those of `predict`, whatever the survey is kept in, and whoever makes it."""
 
-import dataclasses
 import json
 import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyproj
 import pytest
 import rasterio
 import torch
 import xarray as xr
 from affine import Affine
+from disk_maps import BANDS, GRID, StoppedError, as_model, make_survey, same, stopped_after, tiny
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import engine, production, stores
+from geoprospect import engine, stores
 from geoprospect.errors import CorruptFileError, CRSError, DataWarning, InputError, NameNotFoundError, OutputError
 from geoprospect.networks import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-BANDS = ("Cu", "Au")
-GRID = gp.Grid("EPSG:32649", Affine(50, 0, 512_000, 0, -50, 2_345_000), (61, 83))
-
-
-def tiny(seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = nn.Sequential(
-            nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 2)
-        )
-    network[5].weight.data *= 3
-    return network.eval()
-
-
-def as_model(*networks: nn.Module, **changes: Any) -> gp.ProspectivityModel:
-    model = gp.ProspectivityModel(
-        networks=networks or (tiny(1), tiny(2)), network="by hand", bands=BANDS, units=("ppm", "ppb"),
-        offset=np.array([8.0, 7.0]), scale=np.array([4.0, 3.0]), size=8, crop=8, cell_size=(50.0, 50.0), seed=12,
-        history=pd.DataFrame(), settings={"halo": 64},
-    )  # fmt: skip
-    return dataclasses.replace(model, **changes)
-
-
-def make_survey(holes: float = 0.15, grid: gp.Grid = GRID) -> xr.Dataset:
-    draws = np.random.default_rng(0)
-    bands = {"Zn": np.zeros(grid.shape, np.float32)}
-    for name in reversed(BANDS):  # neither in the model's order nor alone
-        bands[name] = draws.lognormal(2, 0.5, grid.shape).astype(np.float32)
-        bands[name][draws.random(grid.shape) < holes] = np.nan
-    return grid.dataset(bands, {"Cu": {"units": "ppm"}, "Au": {"units": "ppb"}, "Zn": {"units": "ppm"}})
-
-
-@pytest.fixture
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A few rows of windows a tile, and several strips."""
-    monkeypatch.setitem(engine._HELD_BYTES, "cpu", 40 * 8 * 20)
-    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
-    monkeypatch.setattr(engine, "_WIDEST", 40)
-    return
-
-
-def same(found: xr.Dataset, expected: xr.Dataset) -> None:
-    assert set(found.data_vars) == set(expected.data_vars)
-    assert gp.Grid.of(found) == gp.Grid.of(expected)
-    for name in expected.data_vars:
-        np.testing.assert_allclose(found[name].values, expected[name].values, rtol=0, atol=1e-6, err_msg=str(name))
-        assert found[name].attrs["units"] == expected[name].attrs["units"]
-        assert found[name].attrs["long_name"] == expected[name].attrs["long_name"]
 
 
 # ---------------------------------------------------------------- what a survey is kept in
@@ -134,76 +81,6 @@ def test_padding_and_further_bands_go_to_disk_too(kind: str, dtype: str, tmp_pat
     assert plan.grid == gp.Grid.of(expected)
     assert plan.survey_shape == GRID.shape
     assert plan.bytes_read < 1.7 * plan.bytes_survey  # strips of 40 columns share windows; never what is off it
-
-
-def batches_take(seconds: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Say how long a batch of so many windows takes; return a list of those that were tried."""
-    tried: list[int] = []
-
-    def timed(model: Any, settings: engine.Settings, device: torch.device) -> float:
-        tried.append(settings.batch)
-        if settings.batch not in seconds:
-            raise torch.OutOfMemoryError
-        return seconds[settings.batch]
-
-    monkeypatch.setattr(production, "_seconds_of_batch", timed)
-    return tried
-
-
-@pytest.mark.parametrize(
-    ("seconds", "best"),
-    [
-        ({16: 1.0, 32: 1.0, 64: 1.0, 128: 1.0}, 128),
-        ({16: 1.0, 32: 2.0, 64: 4.0, 128: 8.0}, 16),  # no faster: the smallest
-        ({16: 1.0, 32: 1.92, 64: 3.85, 128: 7.7}, 16),  # nor by less than a twentieth
-        ({16: 1.0, 32: 1.5, 64: 4.0, 128: 8.0}, 32),
-        ({16: 1.0, 32: 1.0}, 32),  # for more there is no memory
-    ],
-)
-def test_the_batch_that_is_fastest_is_found(
-    seconds: dict[int, float], best: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, survey = as_model(), make_survey()
-    seconds = dict(seconds)
-    tried = batches_take(seconds, monkeypatch)
-    assert gp.plan_inference(model, survey, 3, "cpu", deterministic=False).settings.batch == best
-    assert tried[: len(seconds)] == sorted(seconds)
-    long = engine.Settings(3, "window", 0.5, "cuda", "bfloat16", 64, 1)
-    speed = best / seconds[best]
-    for windows, pays in ((int(speed * 290), False), (int(speed * 310), True)):
-        assert production._probed(model, long, torch.device("cuda"), windows).compiled == pays
-    dense = dataclasses.replace(long, mode="dense")
-    assert production._probed(model, dense, torch.device("cuda"), 10**9) == dense
-    seconds[64] = 1.0  # by which the plan tells the time
-    assert gp.plan_inference(model, survey, 3, "cpu").settings.batch == 64
-
-
-@pytest.mark.usefixtures("small_tiles")
-def test_what_was_probed_is_kept_with_a_map_that_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, survey, path = as_model(), make_survey(), tmp_path / "map.tif"
-    how: Any = {"stride": 3, "device": "cpu", "deterministic": False}
-    tried = batches_take({16: 1.0, 32: 1.0, 64: 9.0}, monkeypatch)
-    stopped_after(3, monkeypatch)
-    with pytest.raises(StoppedError):
-        gp.predict_to_cog(model, survey, path, **how)
-    assert tried == [16, 32, 64, 128]
-    monkeypatch.undo()
-    small = 40 * 8 * 20  # undone with the rest
-    monkeypatch.setitem(engine._HELD_BYTES, "cpu", small)
-    monkeypatch.setattr(engine, "_LEAST_ROWS", 1)
-    monkeypatch.setattr(engine, "_WIDEST", 40)
-    used = []
-    made = engine.Engine.__init__
-
-    def watched(self: Any, model: Any, settings: engine.Settings, device: torch.device) -> None:
-        used.append(settings.batch)
-        made(self, model, settings, device)
-
-    monkeypatch.setattr(engine.Engine, "__init__", watched)
-    tried = batches_take({16: 1.0, 32: 9.0, 64: 9.0, 128: 9.0}, monkeypatch)
-    gp.predict_to_cog(model, survey, path, **how)
-    assert (tried, used) == ([], [32])  # nothing is probed again
-    same(gp.read_survey(path), gp.predict(model, survey, 3, "cpu"))
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -378,247 +255,6 @@ def test_values_that_are_not_there_reach_no_network_and_ground_without_any_is_no
     assert 0 < found.probability.isnull().mean() < 1
 
 
-# ---------------------------------------------------------------- stops
-
-
-class StoppedError(Exception):
-    """Stands for a kill."""
-
-
-def stopped_after(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the map stop when so many tiles are entered."""
-    keep, left = production._Partial.keep, [n]
-
-    def keeping(self: Any, *args: Any) -> None:
-        if not left[0]:
-            raise StoppedError
-        left[0] -= 1
-        keep(self, *args)
-
-    monkeypatch.setattr(production._Partial, "keep", keeping)
-
-
-@pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("n", [0, 1, 5, 11])
-def test_after_a_stop_the_same_call_makes_what_is_missing_and_the_same_bytes(
-    n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, source = as_model(), gp.write_cog(make_survey(), tmp_path / "survey.tif")
-    whole = gp.predict_to_cog(model, source, tmp_path / "whole.tif", 3, "cpu").read_bytes()
-    with monkeypatch.context() as patch:
-        stopped_after(n, patch)
-        with pytest.raises(StoppedError):
-            gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, "cpu")
-    assert not (tmp_path / "m.tif").exists()
-    made: list[Any] = []
-    predicted = engine.Engine._predicted
-
-    def watched(self: engine.Engine, ground: engine.Ground, tile: engine.Tile, *rest: Any) -> Any:
-        made.append(tile)
-        return predicted(self, ground, tile, *rest)
-
-    monkeypatch.setattr(engine.Engine, "_predicted", watched)
-    assert gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, "cpu").read_bytes() == whole
-    assert len(made) == gp.plan_inference(model, source, 3, "cpu").n_tiles - n
-    assert not list(tmp_path.glob("*.partial"))
-
-
-@pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize(
-    "what", ["a line that was cut off", "a line of nonsense", "values that were lost", "a band that is gone"]
-)
-def test_what_is_not_there_as_it_was_entered_is_made_again(
-    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, survey, folder = as_model(), make_survey(), tmp_path / "m.tif.partial"
-    whole = gp.predict_to_cog(model, survey, tmp_path / "whole.tif", 3, "cpu").read_bytes()
-    with monkeypatch.context() as patch:
-        stopped_after(4, patch)
-        with pytest.raises(StoppedError):
-            gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, "cpu")
-    journal = folder / "journal.jsonl"
-    if what == "a line that was cut off":
-        journal.write_text(journal.read_text()[:-20])
-    elif what == "a line of nonsense":
-        journal.write_bytes(journal.read_bytes() + b'{"tile": [0]}\n[]\n\x00\xff')
-    elif what == "a band that is gone":
-        (folder / "valid.f32").unlink()
-    else:
-        values = np.memmap(folder / "valid.f32", np.float32, "r+", shape=gp.Grid.of(survey).strided(8, 3).shape)
-        values[1, 1] = 7
-        values.flush()
-    assert gp.predict_to_cog(model, survey, tmp_path / "m.tif", 3, "cpu").read_bytes() == whole
-
-
-@pytest.mark.usefixtures("small_tiles")
-def test_a_map_that_was_begun_with_something_else_is_not_taken_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, path = as_model(), tmp_path / "m.tif"
-    source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
-    with monkeypatch.context() as patch:
-        stopped_after(3, patch)
-        with pytest.raises(StoppedError):
-            gp.predict_to_cog(model, source, path, 3, "cpu")
-    with pytest.raises(InputError, match=r"m.tif.partial holds .* another settings \(stride\); .*resume=False"):
-        gp.predict_to_cog(model, source, path, 4, "cpu")
-    with pytest.raises(InputError, match=r"another settings \(min_valid\)"):
-        gp.predict_to_cog(model, source, path, 3, "cpu", min_valid=0.1)
-    with pytest.raises(InputError, match=r"another model \(weights\)"):
-        gp.predict_to_cog(as_model(tiny(1), tiny(3)), source, path, 3, "cpu")
-    with pytest.raises(InputError, match=r"another model \(offset\)"):
-        gp.predict_to_cog(as_model(offset=np.array([8.0, 7.1])), source, path, 3, "cpu")
-    with pytest.raises(InputError, match=r"another survey \(bands, grid, kind, units\)"):
-        gp.predict_to_cog(model, make_survey(), path, 3, "cpu")
-    os.utime(source, ns=(1, 1))
-    with pytest.raises(InputError, match=r"another survey \(bands\)"):
-        gp.predict_to_cog(model, source, path, 3, "cpu")
-    anew = gp.predict_to_cog(model, source, path, 4, "cpu", resume=False)
-    assert anew.read_bytes() == gp.predict_to_cog(model, source, tmp_path / "n.tif", 4, "cpu").read_bytes()
-
-
-def test_a_changed_survey_in_memory_is_another_one() -> None:
-    survey = make_survey()
-    before = stores.open_source(survey).identity(BANDS)
-    assert stores.open_source(survey.copy(deep=True)).identity(BANDS) == before
-    changed = survey.copy(deep=True)
-    changed["Cu"][3, 3] = 123
-    assert stores.open_source(changed).identity(BANDS) != before
-
-
-def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    survey, files = make_survey(), {}
-    for name in BANDS:
-        (tmp_path / name).mkdir()
-        files[name] = gp.write_geotiff(survey[[name]], tmp_path / name / "x.tif")
-    before = stores.open_source(files).identity(BANDS)
-    assert stores.open_source(files).identity(BANDS) == before
-    os.utime(files["Cu"], ns=(1, 1))
-    changed = stores.open_source(files).identity(BANDS)
-    assert changed["bands"]["Cu"] != before["bands"]["Cu"]
-    assert changed["bands"]["Au"] == before["bands"]["Au"]
-    (tmp_path / "Au" / "x.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")  # as QGIS leaves one
-    assert stores.open_source(files).identity(BANDS)["bands"]["Au"] != before["bands"]["Au"]
-
-
-def test_a_survey_that_xarray_has_not_read_is_not_read_to_tell_it_apart(tmp_path: Path) -> None:
-    gp.write_zarr(make_survey(), tmp_path / "s.zarr")
-    lazily = xr.open_zarr(tmp_path / "s.zarr", decode_coords="all", chunks=None)
-    before = stores.open_source(lazily).identity(BANDS)
-    assert not any(lazily[name].variable._in_memory for name in BANDS)
-    assert stores.open_source(lazily).identity(BANDS) == before
-
-
-def test_a_fault_of_the_survey_is_not_blamed_on_the_disk_of_the_map(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: Any) -> Any:
-        raise FileNotFoundError(2, "No such file", "gone.nc")
-
-    monkeypatch.setattr(stores.InMemory, "read", fails)
-    with pytest.raises(FileNotFoundError, match=r"gone\.nc"):
-        gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
-
-
-def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "m.tif.partial"
-    (folder / "thesis").mkdir(parents=True)
-    for resume in (True, False):
-        with pytest.raises(InputError, match=r"m\.tif\.partial holds thesis, which is of no map"):
-            gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu", resume=resume)
-    assert (folder / "thesis").is_dir()
-
-
-@pytest.mark.parametrize(
-    "plan", ['{"fingerprint"', '["fingerprint", "settings"]', '{"fingerprint": [], "settings": {}}']
-)
-def test_a_plan_that_was_not_finished_is_none(plan: str, tmp_path: Path) -> None:
-    folder = tmp_path / "m.tif.partial"
-    folder.mkdir()
-    (folder / "plan.json").write_text(plan)
-    (folder / "journal.jsonl").write_text("{}")
-    (folder / "old.f32").write_bytes(b"left over")
-    path = gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
-    same(gp.read_survey(path), gp.predict(as_model(), make_survey(), 3, "cpu"))
-
-
-def test_two_writers_of_one_map_are_one_too_many(tmp_path: Path) -> None:
-    folder = tmp_path / "m.tif.partial"
-    with production._locked(folder), pytest.raises(OutputError, match=r"another process is writing m\.tif\.partial"):
-        gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
-    gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
-
-
-@pytest.mark.usefixtures("small_tiles")
-def test_the_batch_to_which_memory_led_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches: list[int] = []
-    by_window = engine.Engine._by_window
-
-    def small(self: engine.Engine, *args: Any) -> None:
-        batches.append(self.batch)
-        self.batch = 16
-        by_window(self, *args)
-
-    monkeypatch.setattr(engine.Engine, "_by_window", small)
-    for n in (3, 4, 2):
-        with monkeypatch.context() as patch:
-            stopped_after(n, patch)
-            with pytest.raises(StoppedError):
-                gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
-    assert batches[0] == 64
-    assert set(batches[1:]) == {16}
-
-
-SCRIPT = """
-import sys, time
-sys.path.insert(0, {here!r})
-import torch
-torch.set_num_threads(1)
-from test_production import as_model, small
-small()
-import geoprospect as gp
-print("begun", flush=True)
-gp.predict_to_cog(as_model(), {source!r}, {path!r}, 2, "cpu")
-"""
-
-
-def small() -> None:
-    """Make tiles small in a process of its own, and each of them slow."""
-    engine._HELD_BYTES["cpu"], engine._WIDEST, engine._LEAST_ROWS = 40 * 8 * 20, 40, 1
-    keep = production._Partial.keep
-
-    def slowly(self: Any, *args: Any) -> None:
-        time.sleep(0.02)
-        keep(self, *args)
-
-    production._Partial.keep = slowly  # type: ignore[assignment, method-assign]
-
-
-@pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
-def test_a_map_that_was_killed_at_any_moment_has_the_same_bytes(kills: int, tmp_path: Path) -> None:
-    source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
-    whole = gp.predict_to_cog(as_model(), source, tmp_path / "whole.tif", 2, "cpu").read_bytes()
-    path, draws, killed = tmp_path / "m.tif", np.random.default_rng(0), 0
-    script = SCRIPT.format(here=str(Path(__file__).parent), source=str(source), path=str(path))
-    for _ in range(kills):
-        if path.exists():
-            path.unlink()
-        call = [sys.executable, "-W", "ignore", "-c", script]
-        with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-            time.sleep(draws.uniform(0, 0.6))
-            process.send_signal(signal.SIGKILL)
-        killed += process.returncode == -signal.SIGKILL
-        assert not path.exists() or path.read_bytes() == whole
-    assert killed
-    if path.exists():
-        path.unlink()
-    assert gp.predict_to_cog(as_model(), source, path, 2, "cpu").read_bytes() == whole
-    assert not list(tmp_path.glob("*.partial"))
-
-
 # ---------------------------------------------------------------- several devices, and a cluster
 
 
@@ -710,29 +346,6 @@ def test_a_cluster_makes_the_same_bytes_also_when_a_worker_is_killed(deadly: boo
         path = gp.predict_to_cog(model, source, tmp_path / "m.tif", 3, "cpu", client=client)
     assert path.read_bytes() == alone
     assert (tmp_path / "mark").exists() is deadly
-
-
-# ---------------------------------------------------------------- the plan
-
-
-def test_the_plan_counts_windows_bytes_and_operations() -> None:
-    plan = gp.plan_inference(as_model(), make_survey(), 3, "cpu")
-    assert plan.windows == 18 * 26 == plan.grid.shape[0] * plan.grid.shape[1]
-    assert plan.bytes_survey == 61 * 83 * 2 * 4
-    assert plan.bytes_read == (17 * 3 + 8) * (25 * 3 + 8) * 2 * 4
-    assert plan.bytes_written == plan.windows * 3 * 4
-    # Two operations a product: 5 x 2 x 3 x 3 weights at 6 x 6 places, and 20 x 2.
-    assert plan.flops == 2 * plan.windows * 2 * (5 * 2 * 9 * 36 + 20 * 2)
-    assert "468 windows every 3 cells (mode 'window')" in plan.summary
-    assert 0 < plan.seconds < 60
-    assert "s of computing" in plan.summary
-    assert np.isnan(dataclasses.replace(plan, seconds=np.nan).to_frame().loc["seconds", "value"])
-    assert plan.to_frame().loc["windows", "value"] == 468
-    dense = gp.plan_inference(
-        as_model(build_network("shufflenet_v2_x1_0", 2).eval(), crop=32, size=32), make_survey(), 8, "cpu", mode="dense"
-    )
-    assert dense.settings.halo == 288
-    assert dense.flops > 0
 
 
 # ---------------------------------------------------------------- faults

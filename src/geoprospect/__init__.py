@@ -64,8 +64,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.model import ProspectivityModel as ProspectivityModel
     from geoprospect.pipeline import Run as Run
     from geoprospect.pipeline import run as run
-    from geoprospect.production import Plan as Plan
-    from geoprospect.production import plan_inference as plan_inference
+    from geoprospect.planning import Plan as Plan
+    from geoprospect.planning import plan_inference as plan_inference
     from geoprospect.production import predict_to_cog as predict_to_cog
     from geoprospect.quality import duplicate_precision as duplicate_precision
     from geoprospect.rasters import read_bands as read_bands
@@ -132,7 +132,8 @@ _HOMES = {
     "metrics": ["Evaluation", "average_precision", "brier_score", "calibration_slope", "evaluate", "rank_auc", "z_auc"],
     "model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
-    "production": ["Plan", "plan_inference", "predict_to_cog"],
+    "planning": ["Plan", "plan_inference"],
+    "production": ["predict_to_cog"],
     "quality": ["duplicate_precision"],
     "rasters": ["read_bands", "read_survey"],
     "recipes": ["Recipe"],

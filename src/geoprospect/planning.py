@@ -1,0 +1,255 @@
+"""What a map will take: its tiles, bytes, operations and seconds, before it is begun."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from geoprospect._kernels.devices import resolve_device
+from geoprospect.engine import Engine, Settings, Tile, bands_of, computing_alike, ground_of, padded, readable, reads
+from geoprospect.grid import Grid
+from geoprospect.inference import bytes_per_cell, settings_for, strips_of
+from geoprospect.model import ProspectivityModel, check_model
+from geoprospect.sources import Source
+from geoprospect.stores import SurveyLike, open_source
+
+log = logging.getLogger("geoprospect")
+
+_FASTER = 1.05  # that a larger batch must be
+_WORTH_COMPILING = 300  # seconds of a map, of which a compiled network saves a third (resnet50 on an H200)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a map will take, and the tiles in which it is made.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the map.
+    survey_shape : tuple of int
+        Rows and columns of the survey.
+    settings : Settings
+        Mode, stride, batch, threads, precision: with the model and the survey, all that the bytes of the map depend on.
+    strips : tuple of tuple of Tile
+        Tiles of the map: strips from west to east, each from north to south.
+    windows : int
+        How many there are; those without data are not computed.
+    bytes_survey, bytes_read, bytes_held, bytes_written : int
+        Of the survey's bands that the model takes; of what is read of them, in whole blocks; of the ground
+        that is held, with what is read ahead; of the map.
+    flops : float
+        Of all windows and networks.
+    bands : tuple of str
+        Of the map.
+    seconds : float
+        Of computing, were all windows to have data, by the time of one batch; NaN where it was not measured.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> plan = gp.plan_inference(model, survey, stride=4, device="cpu")
+    >>> plan.windows, plan.bytes_read == plan.bytes_survey
+    (225, True)
+    """
+
+    grid: Grid
+    survey_shape: tuple[int, int]
+    settings: Settings
+    strips: tuple[tuple[Tile, ...], ...] = field(repr=False)
+    windows: int
+    bytes_survey: int
+    bytes_read: int
+    bytes_held: int
+    bytes_written: int
+    flops: float
+    bands: tuple[str, ...]
+    seconds: float = math.nan
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles, all strips together."""
+        return sum(map(len, self.strips))
+
+    @property
+    def summary(self) -> str:
+        """Say in a few sentences what the map takes."""
+        s = self.settings
+        cut = f"{_counted(self.n_tiles, 'tile')}, {_counted(len(self.strips), 'strip')}"
+        long = "" if math.isnan(self.seconds) else f", about {self.seconds:,.2g} s of computing"
+        return (
+            f"{self.windows:,} windows every {s.stride} cells (mode {s.mode!r}), a map of {self.grid.shape[0]:,} x "
+            f"{self.grid.shape[1]:,} cells in {cut}. Reads "
+            f"{_bytes(self.bytes_read)} ({self.bytes_read / self.bytes_survey:.2f} times the survey's bands), holds "
+            f"{_bytes(self.bytes_held)} of ground, writes {_bytes(self.bytes_written)}; {self.flops / 1e12:,.3g} TFLOP "
+            f"on {s.device} in {s.precision}{long}."
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers as a table with one row per quantity."""
+        rows = {
+            "windows": self.windows, "tiles": self.n_tiles, "strips": len(self.strips),
+            "bytes of the survey": self.bytes_survey, "bytes read": self.bytes_read, "bytes held": self.bytes_held,
+            "bytes written": self.bytes_written, "TFLOP": self.flops / 1e12, "seconds": self.seconds,
+            **asdict(self.settings),
+        }  # fmt: skip
+        return pd.DataFrame({"value": rows})
+
+
+def plan_inference(
+    model: ProspectivityModel,
+    survey: SurveyLike,
+    stride: int | None = None,
+    device: str = "auto",
+    *,
+    mode: str = "window",
+    min_valid: float = 0.5,
+    edge: str = "drop",
+    more: Sequence[str] = (),
+    precision: str = "auto",
+    deterministic: bool = True,
+) -> Plan:
+    """Say what a map will take before it is begun; the time by that of one batch of windows.
+
+    Parameters
+    ----------
+    model, stride, device, mode, min_valid, edge, more, precision
+        As in `predict`.
+    survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
+        As in `predict_to_cog`.
+    deterministic : bool, default True
+        As in `predict_to_cog`; with False the plan holds what was probed.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    NameNotFoundError, InputError, DeviceError
+        As `predict`.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
+    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
+    >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
+    >>> print(gp.plan_inference(model, survey, stride=4, device="cpu").summary)
+    225 windows every 4 cells (mode 'window'), a map of 15 x 15 cells in 1 tile, 1 strip. Reads ...
+    """
+    check_model(model)
+    inside, target = open_source(survey), resolve_device(device)
+    settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
+    source = padded(inside, model.crop, settings)
+    if not deterministic:
+        settings = probed(model, settings, target, math.prod(source.grid.strided(model.crop, settings.stride).shape))
+    plan = plan_of(model, inside, source, settings)
+    return replace(plan, seconds=plan.flops / _speed(model, plan.settings, target))
+
+
+def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings: Settings) -> Plan:
+    """Return the plan for a survey `source`, which is `inside` with ground without data around it."""
+    strips = strips_of(model, source, settings)
+    grid, shape, (ny, nx) = source.grid.strided(model.crop, settings.stride), source.grid.shape, inside.grid.shape
+    north, west = source.origin
+    itemsize, read, held = source.itemsize(model.bands), 0, 0
+    a_cell = bytes_per_cell(model)
+    block = readable(source.block, shape, a_cell, settings)
+    for strip in strips:
+        for tile, rows, cols in reads(strip, model.crop, settings, shape, block, north):
+            high = max(0, min(rows.stop - north, ny) - max(rows.start - north, 0))
+            first, last = (edge // block[1] * block[1] for edge in (cols.start - west, cols.stop - west + block[1] - 1))
+            read += high * max(0, min(last, nx) - max(first, 0)) * itemsize
+            seen, width = ground_of(tile, model.crop, settings, shape)[0], cols.stop - cols.start
+            kept = (max(rows.stop, seen.stop) - seen.start) * width * (a_cell + 1)
+            held = max(held, kept + 2 * (rows.stop - rows.start) * width * itemsize)
+    bands = bands_of(model, settings)
+    windows = grid.shape[0] * grid.shape[1]
+    return Plan(
+        grid=grid, survey_shape=inside.grid.shape, settings=settings, strips=tuple(map(tuple, strips)), windows=windows,
+        bytes_survey=ny * nx * itemsize, bytes_read=read, bytes_held=held,
+        bytes_written=windows * 4 * len(bands), flops=_flops(model, settings, strips), bands=bands,
+    )  # fmt: skip
+
+
+def _flops(model: ProspectivityModel, settings: Settings, strips: Sequence[Sequence[Tile]]) -> float:
+    """Return the operations of all windows, or of all ground."""
+    network = model.networks[0]
+    if settings.mode == "dense":
+        cells = sum(
+            (tile.shape[0] * settings.stride + model.crop) * (tile.shape[1] * settings.stride + model.crop)
+            for strip in strips
+            for tile in strip
+        )
+        # Of features that lie closer than 32 cells there are more; the early layers are the same.
+        return len(model.networks) * _flops_of(network, len(model.bands), 224) * cells / 224**2
+    windows = sum(math.prod(tile.shape) for strip in strips for tile in strip)
+    return len(model.networks) * windows * _flops_of(network, len(model.bands), model.crop)
+
+
+def _flops_of(network: torch.nn.Module, bands: int, crop: int) -> float:
+    first = next(network.parameters(), torch.zeros(()))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, bands, crop, crop, dtype=first.dtype, device=first.device))
+    return float(counter.get_total_flops())
+
+
+def _speed(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
+    """Return the operations a second of one batch of windows."""
+    flops = len(model.networks) * settings.batch * _flops_of(model.networks[0], len(model.bands), model.crop)
+    return flops / _seconds_of_batch(model, settings, device)
+
+
+def probed(model: ProspectivityModel, settings: Settings, device: torch.device, windows: int) -> Settings:
+    """Return the settings with the batch that is fastest here, and networks compiled where that pays."""
+    if settings.mode == "dense":
+        return settings
+    best, speed = settings.batch, 0.0
+    for batch in sorted({max(1, settings.batch // 4), max(1, settings.batch // 2), settings.batch, 2 * settings.batch}):
+        try:
+            now = batch / _seconds_of_batch(model, replace(settings, batch=batch), device)
+        except torch.OutOfMemoryError:
+            break
+        if now > _FASTER * speed:  # a larger one needs more memory
+            best, speed = batch, now
+    compiled = device.type == "cuda" and windows > speed * _WORTH_COMPILING
+    log.info("probed: %d windows a batch, %.3g windows/s%s", best, speed, ", to be compiled" if compiled else "")
+    return replace(settings, batch=best, compiled=compiled)
+
+
+def _seconds_of_batch(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
+    """Return the seconds of one batch of windows, the shorter of two."""
+    engine = Engine(model, replace(settings, mode="window"), device)
+    windows = torch.randn(settings.batch, len(model.bands), model.crop, model.crop).to(device)
+    took = math.inf
+    with computing_alike(settings):
+        for _ in range(2):
+            start = time.perf_counter()
+            engine.answers(windows)
+            took = min(took, time.perf_counter() - start)
+    return took
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
