@@ -22,7 +22,7 @@ from rio_cogeo.cogeo import cog_validate
 
 import geoprospect as gp
 from geoprospect import exports
-from geoprospect.errors import CRSError, InputError, OutputError
+from geoprospect.errors import CRSError, DataWarning, InputError, OutputError
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -100, 2_400_000), (40, 60))
@@ -453,6 +453,22 @@ def test_gdal_reads_a_store(tmp_path):
         assert source.crs.to_epsg() == 32649
         assert math.isnan(source.nodata)
         np.testing.assert_array_equal(source.read(1), survey()["Cu"])
+
+
+def test_a_turned_raster_comes_back_and_a_store_of_it_is_warned_of(tmp_path):
+    grid = gp.Grid("EPSG:32649", Affine(8, 6, 500_000, 6, -8, 2_400_000), (5, 7))
+    data = grid.dataset(
+        {"Cu": np.arange(35, dtype="float32").reshape(5, 7)}, {"Cu": {"units": "ppm", "long_name": "Cu"}}
+    )
+    from_file = gp.read_survey(gp.write_cog(data, tmp_path / "a.tif"))
+    with pytest.warns(DataWarning, match=r"QGIS do not see in a Zarr store; write a \.tif") as caught:
+        store = gp.write_zarr(data, tmp_path / "a.zarr")
+    assert caught[0].filename == __file__
+    for found in (from_file, gp.read_survey(store)):
+        xr.testing.assert_equal(found, data)
+        assert gp.Grid.of(found) == grid
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):  # or the warning may go
+        rasterio.open(f'ZARR:"{store}":/Cu').close()
 
 
 def test_a_store_replaces_an_older_one_whole(tmp_path):

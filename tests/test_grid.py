@@ -49,17 +49,17 @@ def band(grid, **attrs):
 @pytest.mark.parametrize(
     "transform",
     [
-        Affine(10, 1, 0, 0, -10, 0),
-        Affine(10, 0, 0, 1, -10, 0),
         Affine(10, 0, 0, 0, 10, 0),
+        Affine(10, 10, 0, 10, 10, 0),  # flat
+        Affine(8, -6, 0, 6, 8, 0),  # turned and mirrored
         Affine(-10, 0, 0, 0, -10, 0),
         Affine(0, 0, 0, 0, -10, 0),
         Affine(10, 0, math.nan, 0, -10, 0),
         Affine(10, 0, 0, 0, -math.inf, 0),
     ],
 )
-def test_a_transform_that_is_not_finite_and_north_up_is_refused(transform):
-    with pytest.raises(InputError, match=r"^transform=\(.*\): needs a finite north-up transform"):
+def test_a_transform_that_is_not_finite_or_mirrored_is_refused(transform):
+    with pytest.raises(InputError, match=r"^transform=\(.*\): needs a finite transform of rows from west to east"):
         gp.Grid(UTM, transform, (2, 3))
 
 
@@ -610,3 +610,83 @@ def test_a_stride_that_is_not_positive_and_whole_is_refused(bad):
         GRID.strided(4, bad)
     with pytest.raises(InputError, match=r"^window="):
         GRID.strided(bad, 4)
+
+
+# -- turned against the CRS --------------------------------------------------------------------
+
+TURNED = {
+    "by an angle": Affine(8, 6, 500_000, 6, -8, 2_400_000),
+    "by a quarter": Affine(0, 10, 500_000, 10, 0, 2_400_000),
+    "by a half": Affine(-10, 0, 500_000, 0, 10, 2_400_000),
+    "sheared": Affine(10, 3, 500_000, 0, -12, 2_400_000),
+}
+
+
+@pytest.fixture(params=TURNED)
+def turned(request):
+    return gp.Grid(UTM, TURNED[request.param], (7, 11))
+
+
+def test_places_of_a_turned_grid_are_those_of_its_transform(turned):
+    row, col = (at.ravel() for at in np.mgrid[-3:10, -2:14])
+    places = np.array([turned.transform @ (c + 0.5, r + 0.5) for r, c in zip(row, col, strict=True)])
+    np.testing.assert_allclose(np.column_stack(turned.xy(row, col)), places, rtol=0, atol=1e-6)
+    rng = np.random.default_rng(1)
+    within = places + rng.uniform(-0.49, 0.49, (len(row), 2)) @ np.array(turned.transform[:6]).reshape(2, 3)[:, :2].T
+    np.testing.assert_array_equal(turned.rowcol(*within.T), (row, col))
+    np.testing.assert_array_equal(turned.contains(*within.T), (row >= 0) & (row < 7) & (col >= 0) & (col < 11))
+    assert turned.cell_area == pytest.approx(turned.boxes(0, 0, 1, 1)[0].area)
+    assert not turned.north_up
+
+
+def test_windows_and_parts_of_a_turned_grid_lie_where_their_cells_do(turned):
+    strided = turned.strided(4, 3)
+    for r, c in np.ndindex(strided.shape):
+        x, y = turned.xy(np.arange(4)[:, None] + 3 * r, np.arange(4) + 3 * c)
+        np.testing.assert_allclose(strided.xy(r, c), (x.mean(), y.mean()), rtol=0, atol=1e-6)
+        box = shapely.union_all(turned.boxes([3 * r], [3 * c], 4, 4))
+        np.testing.assert_allclose(box.centroid.coords[0], (x.mean(), y.mean()), rtol=0, atol=1e-6)
+        assert box.area == pytest.approx(16 * turned.cell_area)
+    np.testing.assert_allclose(turned.part(-2, 3, (4, 4)).xy(2, 1), turned.xy(0, 4), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(turned.strided(1, 2).resolution, np.array(turned.resolution) * 2)
+
+
+def test_data_of_a_turned_grid_know_where_they_lie_also_when_they_are_cut(turned):
+    data = turned.dataset({"Cu": np.arange(77.0).reshape(7, 11)})
+    assert gp.Grid.of(data) == turned
+    assert gp.Grid.of(data["Cu"].isel(y=slice(2, 5), x=slice(4, None))) == turned.part(2, 4, (3, 7))
+    assert gp.Grid.of(data.drop_vars(["row", "column"])) == turned
+    assert data.rio.transform() == turned.transform
+    for some in (data.isel(y=slice(None, None, 2)), data.isel(x=slice(None, None, -1))):
+        with pytest.raises(InputError, match="take every cell, in order"):
+            gp.Grid.of(some)
+    with pytest.raises(InputError, match="'row' is the name of a coordinate"):
+        turned.dataset({"row": np.zeros((7, 11))})
+
+
+@pytest.mark.parametrize("name", ["x", "y", "bounds"])
+def test_what_a_turned_grid_does_not_have_is_refused_with_the_cure(name, turned):
+    with pytest.raises(InputError, match=r"turned against its CRS.*read_bands\(path, grid\)"):
+        getattr(turned, name)
+
+
+def test_a_turned_survey_is_refused_before_anything_is_computed(turned):
+    survey = turned.dataset({"Cu": np.ones((7, 11))}, {"Cu": {"units": "ppm"}})
+    deposits = gpd.GeoDataFrame(geometry=gpd.points_from_xy(*turned.xy([3], [5])), crs=UTM)
+    samples = gp.Samples(np.column_stack(turned.xy([3], [5])), [[1.0]], ("Cu",), ("ppm",), UTM)
+    for refused in (
+        lambda: gp.sample_windows(survey, deposits, size=2, crop=2, rng=0),
+        lambda: gp.screen(survey, deposits),
+        lambda: gp.interpolate(samples, turned),
+        lambda: gp.plotting.element_map(survey, "Cu"),
+    ):
+        with pytest.raises(InputError, match="turned against its CRS"):
+            refused()
+
+
+def test_distances_on_a_turned_grid_are_those_of_its_cells(turned):
+    place = np.column_stack(turned.xy([3, 0], [5, 9]))
+    samples = gp.Samples(place, [[1.0], [2.0]], ("Cu",), ("ppm",), UTM)
+    x, y = turned.xy(*np.mgrid[:7, :11])
+    expected = np.hypot(x[..., None] - place[:, 0], y[..., None] - place[:, 1]).min(axis=-1)
+    np.testing.assert_allclose(gp.support(samples, turned).distance, expected, rtol=1e-5, atol=1e-3)

@@ -1,6 +1,7 @@
 """Maps from disk to disk: those of `predict`, whatever the survey is kept in, and whoever makes it."""
 
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -14,6 +15,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import shapely
 import torch
 import xarray as xr
 from affine import Affine
@@ -154,6 +156,12 @@ WHERE = {
     "degrees over the date line": ("EPSG:4326", Affine(0.01, 0, 179.8, 0, -0.02, -16.0)),
     "Arctic": ("EPSG:3413", Affine(1000, 0, -250_000, 0, -1000, 120_000)),
     "Antarctic": ("EPSG:3031", Affine(500, 0, 1_000_000, 0, -500, -700_000)),
+    "turned": ("EPSG:32649", Affine(40, 30, 512_000, 30, -40, 2_345_000)),
+    "turned, mirrored": ("EPSG:32649", Affine(40, -30, 512_000, 30, 40, 2_345_000)),
+    "by a quarter": ("EPSG:32649", Affine(0, 50, 512_000, 50, 0, 2_345_000)),
+    "upside down": ("EPSG:32649", Affine(-50, 0, 512_000, 0, 50, 2_345_000)),
+    "turned, degrees": ("EPSG:4326", Affine(0.008, 0.006, 43.2, 0.006, -0.008, 23.9)),
+    "sheared": ("EPSG:32649", Affine(50, 20, 512_000, 0, -50, 2_345_000)),
 }
 
 
@@ -171,7 +179,7 @@ def test_one_bright_pixel_shines_where_it_lies(where: str, edge: str, tmp_path: 
         target.set_band_unit(1, "ppm")
     model = as_model(
         Middle().eval(), bands=("Cu",), units=("ppm",), offset=np.zeros(1), scale=np.ones(1), size=7, crop=7,
-        cell_size=(abs(transform.e), transform.a),
+        cell_size=(math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d)),
     )  # fmt: skip
     path = gp.predict_to_cog(model, tmp_path / "survey.tif", tmp_path / "map.tif", 1, "cpu", edge=edge, min_valid=0.1)
     with rasterio.open(path) as found:
@@ -180,19 +188,15 @@ def test_one_bright_pixel_shines_where_it_lies(where: str, edge: str, tmp_path: 
         assert (np.nan_to_num(probability) > 0.9).sum() == 1
         shining = found.xy(*np.unravel_index(np.nanargmax(probability), probability.shape))
         assert found.shape == ((34, 47) if edge == "drop" else (40, 53))
-    bright = transform.c + transform.a * (col + 0.5), transform.f + transform.e * (row + 0.5)
+    bright = transform @ (col + 0.5, row + 0.5)
     to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     np.testing.assert_allclose(to_degrees.transform(*shining), to_degrees.transform(*bright), rtol=0, atol=1e-9)
-
-
-def test_a_rotated_raster_is_refused_with_the_cure(tmp_path: Path) -> None:
-    turned = Affine(47, 17, 512_000, 17, -47, 2_345_000)
-    profile = {"driver": "GTiff", "height": 40, "width": 53, "count": 1, "dtype": "float32", "crs": "EPSG:32649"}
-    with rasterio.open(tmp_path / "survey.tif", "w", transform=turned, **profile) as target:
-        target.write(np.ones((40, 53), np.float32), 1)
-        target.set_band_description(1, "Cu")
-    with pytest.raises(InputError, match=r"rotat.*read_bands"):
-        gp.predict_to_cog(as_model(), tmp_path / "survey.tif", tmp_path / "map.tif", 1, "cpu")
+    in_memory = gp.predict(model, gp.read_survey(tmp_path / "survey.tif"), 1, "cpu", edge=edge, min_valid=0.1)
+    xr.testing.assert_equal(in_memory, gp.read_survey(path))
+    first = gp.delineate(in_memory.probability, threshold=0.9).iloc[0]
+    np.testing.assert_allclose(to_degrees.transform(first.x, first.y), to_degrees.transform(*bright), rtol=0, atol=1e-9)
+    corners = shapely.Polygon(transform @ at for at in ((col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)))
+    assert first.geometry.symmetric_difference(corners).area < 1e-6 * corners.area
 
 
 def test_nodata_that_a_band_cannot_hold_as_it_is_written_is_found_all_the_same(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ def unit_km(crs: CRS) -> float:
 
 def cell_areas(grid: Grid) -> Floats:
     """Return the area of the cells of each row in km², (Y, 1)."""
-    dy, dx = grid.resolution
     if not grid.crs.is_geographic:
-        return np.full((grid.shape[0], 1), dx * dy * unit_km(grid.crs) ** 2)
+        return np.full((grid.shape[0], 1), grid.cell_area * unit_km(grid.crs) ** 2)
+    dy, dx = grid.resolution
     to_radians = float(grid.crs.axis_info[0].unit_conversion_factor)
     edges = np.clip(grid.bounds[3] - dy * np.arange(grid.shape[0] + 1), -np.pi / 2 / to_radians, np.pi / 2 / to_radians)
     geod = ellipsoid(grid.crs)

@@ -14,6 +14,7 @@ import itertools
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +30,9 @@ from rasterio.enums import Resampling
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.windows import Window
 
-from geoprospect._checks import check_output_file
+from geoprospect._checks import check_output_file, user_level
 from geoprospect._version import __version__
-from geoprospect.errors import CorruptFileError, InputError, OutputError
+from geoprospect.errors import CorruptFileError, DataWarning, InputError, OutputError
 from geoprospect.grid import Grid
 from geoprospect.publishing import published
 
@@ -175,6 +176,11 @@ def write_zarr(data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str]) ->
         When the store cannot be written whole, or a folder that is no store has its name; what
         stood there before is untouched.
 
+    Warns
+    -----
+    DataWarning
+        When the grid is turned against its CRS: GDAL takes no such transform from a store.
+
     Examples
     --------
     >>> import pathlib, tempfile
@@ -190,6 +196,13 @@ def write_zarr(data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str]) ->
     store = check_store("path", path)
     dataset, bands = _as_bands(data)
     grid = Grid.of(dataset)
+    if not grid.north_up:
+        warnings.warn(
+            "data: lie on a grid that is turned against its CRS, which GDAL and QGIS do not see in a Zarr store; write "
+            "a .tif for them (read_survey and xarray read both)",
+            DataWarning,
+            stacklevel=user_level(),
+        )
     _check_array_names(bands)
     import zarr
 

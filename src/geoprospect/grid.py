@@ -24,6 +24,8 @@ log = logging.getLogger("geoprospect")
 
 # A UTM zone is 6 degrees wide and distorts by 4e-4; twice as far out, by 4e-3.
 _WIDEST_FOR_UTM = 12.0
+# Dims of a grid that is turned against its CRS, and the coordinates that number its cells.
+_NUMBERED = (("y", "row"), ("x", "column"))
 
 
 class HasGeometry(Protocol):
@@ -37,7 +39,10 @@ class HasGeometry(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A north-up raster geometry: CRS, transform and shape.
+    """Where the cells of a raster lie: CRS, transform and shape.
+
+    Rows run from west to east and follow each other from north to south. A grid may also be turned against its CRS,
+    as rasters along flight lines are: a model maps such a survey as it lies, all else wants it north up.
 
     Parameters
     ----------
@@ -53,7 +58,8 @@ class Grid:
     CRSError
         When `crs` is missing or unknown.
     InputError
-        When the transform is rotated, not north-up or not finite, or the shape is not positive.
+        When the transform is mirrored, as where rows run from south to north, flat or not finite, or the shape is not
+        positive.
 
     Examples
     --------
@@ -83,10 +89,11 @@ class Grid:
             raise InputError(
                 f"transform={t!r}: needs an affine.Affine; a GDAL tuple becomes one by Affine.from_gdal(*…)"
             )
-        if not all(math.isfinite(v) for v in t[:6]) or t.b != 0 or t.d != 0 or t.a <= 0 or t.e >= 0:
+        if not all(math.isfinite(v) for v in t[:6]) or not t.a * t.e - t.b * t.d < 0:
             raise InputError(
-                f"transform={tuple(t[:6])}: needs a finite north-up transform (no rotation, y downwards); "
-                "bring a rotated raster onto a north-up grid with read_bands(path, grid)"
+                f"transform={tuple(t[:6])}: needs a finite transform of rows from west to east and from north to "
+                "south (a > 0, e < 0), or one that is turned from there; turn a raster over whose rows run from south "
+                "to north, for example data[::-1]"
             )
 
     @classmethod
@@ -200,7 +207,10 @@ class Grid:
         # The stored transform is exact, but goes stale when the data are cut.
         if "GeoTransform" in mapping:
             grid = cls(crs, Affine.from_gdal(*map(float, str(mapping["GeoTransform"]).split())), shape)
-            if _follows(data, grid):
+            if not grid.north_up and not {"y", "x"} & set(data.coords):
+                row, col = (_first(data, dim, name) for dim, name in _NUMBERED)
+                return grid.part(row, col, shape)
+            if grid.north_up and _follows(data, grid):
                 return grid
         if any(data.sizes[dim] < 2 or dim not in data.coords for dim in ("y", "x")):
             raise InputError(
@@ -233,12 +243,27 @@ class Grid:
         """Size, cell size and the name of the CRS."""
         (ny, nx), (dy, dx) = self.shape, self.resolution
         unit = {"metre": "m", "degree": "°"}.get(self.unit, self.unit)
-        return f"Grid({ny} x {nx} cells of {dy:.6g} x {dx:.6g} {unit}, {self.crs.name})"
+        towards = math.degrees(math.atan2(self.transform.d, self.transform.a))
+        turned = "" if self.north_up else f", turned by {towards:.6g}°"
+        return f"Grid({ny} x {nx} cells of {dy:.6g} x {dx:.6g} {unit}, {self.crs.name}{turned})"
+
+    @property
+    def north_up(self) -> bool:
+        """Whether rows run from west to east and columns from north to south, along the axes of the CRS."""
+        t = self.transform
+        return bool(t.b == t.d == 0 and t.a > 0)
 
     @property
     def resolution(self) -> tuple[float, float]:
         """Cell size (dy, dx), positive, in units of the CRS."""
-        return -self.transform.e, self.transform.a
+        t = self.transform
+        return (-t.e, t.a) if self.north_up else (math.hypot(t.b, t.e), math.hypot(t.a, t.d))
+
+    @property
+    def cell_area(self) -> float:
+        """Area of a cell, in squared units of the CRS."""
+        t = self.transform
+        return abs(t.a * t.e - t.b * t.d)
 
     @property
     def unit(self) -> str:
@@ -247,19 +272,47 @@ class Grid:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Outer edges (left, bottom, right, top)."""
+        """Outer edges (left, bottom, right, top) of a grid that is north up."""
+        check_north_up(self)
         t, (ny, nx) = self.transform, self.shape
         return t.c, t.f + ny * t.e, t.c + nx * t.a, t.f
 
     @property
     def x(self) -> NDArray[np.float64]:
-        """Cell centres from west to east, shape (nx,)."""
+        """Cell centres from west to east, shape (nx,), of a grid that is north up."""
+        check_north_up(self)
         return self.transform.c + self.transform.a * (np.arange(self.shape[1], dtype=np.float64) + 0.5)
 
     @property
     def y(self) -> NDArray[np.float64]:
-        """Cell centres from north to south, shape (ny,)."""
+        """Cell centres from north to south, shape (ny,), of a grid that is north up."""
+        check_north_up(self)
         return self.transform.f + self.transform.e * (np.arange(self.shape[0], dtype=np.float64) + 0.5)
+
+    def xy(self, row: ArrayLike, col: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the centres of cells.
+
+        Parameters
+        ----------
+        row, col : array_like of int
+            Of the cells; they may lie outside the grid.
+
+        Returns
+        -------
+        x, y : ndarray of float
+            In the CRS of the grid, of the shape to which both broadcast.
+        """
+        t, down, right = self.transform, np.asarray(row) + 0.5, np.asarray(col) + 0.5
+        return t.c + t.a * right + t.b * down, t.f + t.e * down + t.d * right
+
+    def _place(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the row and column of the cells that hold the points, as floats."""
+        t = self.transform
+        east, south = np.asarray(x, dtype=np.float64) - t.c, np.asarray(y, dtype=np.float64) - t.f
+        if self.north_up:
+            return np.floor(south / t.e), np.floor(east / t.a)
+        det = t.a * t.e - t.b * t.d
+        return np.floor((t.a * south - t.d * east) / det), np.floor((t.e * east - t.b * south) / det)
 
     def rowcol(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the row and column of the cells that hold the points; outside the grid too.
@@ -276,9 +329,7 @@ class Grid:
         row, col : ndarray of int
             Negative, or beyond `shape`, outside the grid.
         """
-        t = self.transform
-        row = np.floor((np.asarray(y, dtype=np.float64) - t.f) / t.e)
-        col = np.floor((np.asarray(x, dtype=np.float64) - t.c) / t.a)
+        row, col = self._place(x, y)
         # NaN, or further out than integers reach: a cast would give an arbitrary cell.
         if not (np.all(np.abs(row) < 2**62) and np.all(np.abs(col) < 2**62)):
             raise InputError("x, y: need finite coordinates; leave points without a place out")
@@ -296,9 +347,7 @@ class Grid:
         -------
         ndarray of bool
         """
-        t = self.transform
-        row = np.floor((np.asarray(y, dtype=np.float64) - t.f) / t.e)
-        col = np.floor((np.asarray(x, dtype=np.float64) - t.c) / t.a)
+        row, col = self._place(x, y)
         inside: NDArray[np.bool_] = (row >= 0) & (row < self.shape[0]) & (col >= 0) & (col < self.shape[1])
         return inside
 
@@ -375,10 +424,17 @@ class Grid:
         """
         row, col = np.asarray(row, dtype=np.float64), np.asarray(col, dtype=np.float64)
         t = self.transform
-        left, top = t.c + t.a * col, t.f + t.e * row
-        right, bottom = left + t.a * np.asarray(width), top + t.e * np.asarray(height)
-        polygons: NDArray[np.object_] = np.atleast_1d(shapely.box(left, bottom, right, top))
-        return polygons
+        if self.north_up:
+            left, top = t.c + t.a * col, t.f + t.e * row
+            right, bottom = left + t.a * np.asarray(width), top + t.e * np.asarray(height)
+            polygons: NDArray[np.object_] = np.atleast_1d(shapely.box(left, bottom, right, top))
+            return polygons
+        east, south = col + np.asarray(width), row + np.asarray(height)
+        around = [np.broadcast_arrays(*at) for at in ((col, row), (east, row), (east, south), (col, south))]
+        across, down = np.moveaxis(np.array(around), 0, -1)  # of the four corners, on the last axis
+        places = np.stack([t.c + t.a * across + t.b * down, t.f + t.d * across + t.e * down], axis=-1)
+        turned: NDArray[np.object_] = np.atleast_1d(shapely.polygons(places))
+        return turned
 
     def strided(self, window: int, stride: int) -> Self:
         """Return the grid of the centres of windows of `window` cells placed every `stride` cells.
@@ -408,7 +464,10 @@ class Grid:
             )
         shift = window / 2 - stride / 2
         t = self.transform
-        transform = Affine(t.a * stride, 0, t.c + t.a * shift, 0, t.e * stride, t.f + t.e * shift)
+        transform = Affine(
+            t.a * stride, t.b * stride, t.c + t.a * shift + t.b * shift,
+            t.d * stride, t.e * stride, t.f + t.e * shift + t.d * shift,
+        )  # fmt: skip
         ny, nx = ((n - window) // stride + 1 for n in self.shape)
         return type(self)(self.crs, transform, (ny, nx))
 
@@ -432,7 +491,8 @@ class Grid:
             When the shape is not of positive whole numbers.
         """
         t = self.transform
-        return type(self)(self.crs, Affine(t.a, 0, t.c + t.a * col, 0, t.e, t.f + t.e * row), shape)
+        corner = t.c + t.a * col + t.b * row, t.f + t.e * row + t.d * col
+        return type(self)(self.crs, Affine(t.a, t.b, corner[0], t.d, t.e, corner[1]), shape)
 
     def dataset(
         self,
@@ -451,9 +511,11 @@ class Grid:
         Returns
         -------
         xarray.Dataset
-            Dims (y, x), coordinates at cell centres, CRS in ``spatial_ref``.
+            Dims (y, x), coordinates at cell centres, CRS in ``spatial_ref``. Of a grid that is turned the coordinates
+            are ``row`` and ``column``, the numbers of the cells.
         """
-        taken = [name for name in bands if name in ("x", "y", "spatial_ref")]
+        named = ("x", "y") if self.north_up else ("row", "column", "x", "y")
+        taken = [name for name in bands if name in (*named, "spatial_ref")]
         if taken:
             raise InputError(f"bands: {taken[0]!r} is the name of a coordinate; rename the band")
         for name, values in bands.items():
@@ -468,12 +530,13 @@ class Grid:
             "spatial_ref": self.crs.to_wkt(),
             "GeoTransform": " ".join(map(repr, t.to_gdal())),
         }
-        axes = {axis["axis"].lower(): axis for axis in self.crs.cs_to_cf() if "axis" in axis}
-        coords = {
-            "y": ("y", self.y, axes.get("y", {})),
-            "x": ("x", self.x, axes.get("x", {})),
-            "spatial_ref": ((), 0, mapping),
-        }
+        coords: dict[str, Any] = {"spatial_ref": ((), 0, mapping)}
+        if self.north_up:
+            axes = {axis["axis"].lower(): axis for axis in self.crs.cs_to_cf() if "axis" in axis}
+            coords = {"y": ("y", self.y, axes.get("y", {})), "x": ("x", self.x, axes.get("x", {})), **coords}
+        else:  # so that a part of the data tells where it was cut out
+            numbers = {name: (dim, np.arange(n)) for (dim, name), n in zip(_NUMBERED, self.shape, strict=True)}
+            coords = numbers | coords
         data = xr.Dataset(variables, coords=coords)
         for name in bands:
             data[name].encoding["grid_mapping"] = "spatial_ref"
@@ -482,13 +545,26 @@ class Grid:
         return data
 
 
-def grid_of_survey(survey: Any, others: str = "") -> Grid:
+def check_north_up(grid: Grid, argument: str = "grid") -> None:
+    """Raise where a grid is turned against its CRS."""
+    if not grid.north_up:
+        raise InputError(
+            f"{argument}: lies on {grid!r}, turned against its CRS, which only predict, predict_to_cog and what reads "
+            "their maps can use; bring a file onto a grid that is north up with read_bands(path, grid), and write what "
+            "is in memory with write_cog first"
+        )
+
+
+def grid_of_survey(survey: Any, others: str = "", *, turned: bool = False) -> Grid:
     """Return the grid of what was passed as `survey`, or raise with that name where it is no Dataset.
 
-    `others` is a further cure where it is a path.
+    `others` is a further cure where it is a path; `turned` says that the grid need not be north up.
     """
     if isinstance(survey, xr.Dataset):
-        return Grid.of(survey)
+        grid = Grid.of(survey)
+        if not turned:
+            check_north_up(grid, "survey")
+        return grid
     what = f"survey={str(survey)!r}" if isinstance(survey, (str, os.PathLike)) else "survey"
     cure = f"read a file with read_survey(path){others}, or make one with interpolate(samples, grid)"
     if isinstance(survey, xr.DataArray):
@@ -512,6 +588,19 @@ def _stored_crs(mapping: dict[str, Any]) -> CRS:
     if text is None and "grid_mapping_name" not in mapping:
         raise CRSError("data: carries no CRS; set one with data.rio.write_crs('EPSG:…')")
     return check_crs("data", text) if text is not None else CRS.from_cf(mapping)
+
+
+def _first(data: xr.Dataset | xr.DataArray, dim: str, name: str) -> int:
+    """Return the number of the first row or column of a grid that is turned; 0 where the data do not tell."""
+    if name not in data.coords:
+        return 0
+    numbers = data[name].to_numpy()
+    if numbers.shape != (data.sizes[dim],) or not np.array_equal(numbers, numbers[0] + np.arange(numbers.size)):
+        raise InputError(
+            f"data: its coordinate {name!r} leaves cells out or takes them in another order, and the grid is turned "
+            "against its CRS; take every cell, in order"
+        )
+    return int(numbers[0])
 
 
 def _follows(data: xr.Dataset | xr.DataArray, grid: Grid) -> bool:

@@ -142,7 +142,7 @@ def predict(
     {'y': 15, 'x': 15}
     """
     check_model(model)
-    grid_of_survey(survey, others=", map it piece by piece with predict_to_cog")
+    grid_of_survey(survey, others=", map it piece by piece with predict_to_cog", turned=True)
     target, inside = resolve_device(device), InMemory(survey)
     settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
     warn_of_windows_alone(model, settings.mode)
@@ -371,7 +371,7 @@ def predict_cells(
     check_model(model)
     threshold = check_number("threshold", threshold)
     min_valid = check_number("min_valid", min_valid, minimum=0, maximum=1)
-    cells = grid_of_survey(survey).cells(*check_shape("shape", shape))
+    cells = grid_of_survey(survey, turned=True).cells(*check_shape("shape", shape))
     corner = []
     for start, length, limit in (("row", "height", survey.sizes["y"]), ("col", "width", survey.sizes["x"])):
         if model.crop > limit:

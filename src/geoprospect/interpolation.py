@@ -18,7 +18,7 @@ from geoprospect._checks import check_choice, check_int, check_number
 from geoprospect._kernels.idw import idw_nearest
 from geoprospect._kernels.idw_all import idw_all
 from geoprospect.errors import CRSError, InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, check_north_up
 from geoprospect.samples import Samples
 from geoprospect.sampling import warn_if_finer
 from geoprospect.surfaces import METHODS as SURFACES
@@ -306,6 +306,7 @@ def _gridder(
             f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
             "for example Grid.covering(samples), which chooses one"
         )
+    check_north_up(grid)
     moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
     if not grid.contains(*moved.points.T).any():
         raise InputError("samples: none of them lies on the grid; are both CRS right?")

@@ -219,7 +219,7 @@ class ProspectivityModel:
             When units or cell size differ; the message lists every difference.
         """
         units = {str(name): str(band.attrs.get("units", "")) for name, band in survey.data_vars.items()}
-        check_match(self, units, grid_of_survey(survey).resolution)
+        check_match(self, units, grid_of_survey(survey, turned=True).resolution)
         return stack_bands(survey, self.bands, self.offset, self.scale)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

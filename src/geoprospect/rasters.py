@@ -118,7 +118,7 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     InputError
-        When the file is no GeoTIFF or Zarr store, is rotated, or two bands have one description.
+        When the file is no GeoTIFF or Zarr store, or two bands have one description.
     CRSError
         When it has no CRS.
     CorruptFileError
@@ -140,7 +140,7 @@ def read_survey(path: str | os.PathLike[str]) -> xr.Dataset:
         return _read_store(Path(path))
     file = check_input_file("path", path)
     with open_geotiff(file, "path") as source:
-        grid, flipped = north_up(source)
+        grid, flipped = as_it_lies(source)
         names = named_bands(source, "path", file)
         try:
             values = [
@@ -180,12 +180,12 @@ def open_geotiff(file: Path, argument: str) -> rasterio.DatasetReader:
         raise InputError(f"{argument}={str(file)!r}: cannot be read as a GeoTIFF ({err})") from err
 
 
-def north_up(source: rasterio.DatasetReader) -> tuple[Grid, bool]:
-    """Return the grid of an open file, and whether its rows run from south to north and are to be turned over."""
+def as_it_lies(source: rasterio.DatasetReader) -> tuple[Grid, bool]:
+    """Return the grid of an open file, and whether it is mirrored and its rows are to be turned over."""
     t, (ny, nx) = source.transform, source.shape
-    flipped = t.e > 0 and t.b == t.d == 0
+    flipped = t.a * t.e - t.b * t.d > 0  # as where rows run from south to north
     if flipped:
-        t = Affine(t.a, 0, t.c, 0, -t.e, t.f + ny * t.e)
+        t = Affine(t.a, 0 - t.b, t.c + ny * t.b, t.d, -t.e, t.f + ny * t.e)
     return Grid(source.crs.to_wkt() if source.crs else None, t, (ny, nx)), flipped
 
 

@@ -192,13 +192,13 @@ def _median_gap(points: NDArray[np.float64], of: NDArray[np.bool_] | None = None
 def _distance(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
     """Return the distance of each cell centre from the nearest of the points, (Y, X)."""
     tree, (ny, nx) = cKDTree(points), grid.shape
-    x, y = grid.x, grid.y
     distance = np.empty(grid.shape, dtype=np.float32)
     step, width = max(1, _CELLS // nx), min(nx, _CELLS)
     for top in range(0, ny, step):
         for left in range(0, nx, width):
-            part = np.meshgrid(x[left : left + width], y[top : top + step])
-            distance[top : top + step, left : left + width] = tree.query(np.stack(part, axis=-1), workers=-1)[0]
+            rows, cols = np.arange(top, min(top + step, ny)), np.arange(left, min(left + width, nx))
+            places = np.stack(np.broadcast_arrays(*grid.xy(rows[:, None], cols)), axis=-1)
+            distance[top : top + step, left : left + width] = tree.query(places, workers=-1)[0]
     return distance
 
 

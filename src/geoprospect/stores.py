@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from geoprospect._checks import check_input_file
 from geoprospect.errors import CorruptFileError, InputError
 from geoprospect.grid import Grid
-from geoprospect.rasters import named_bands, named_files, north_up, open_geotiff
+from geoprospect.rasters import as_it_lies, named_bands, named_files, open_geotiff
 from geoprospect.sources import InMemory, Packing, Source, grid_as_json, largest, stamp
 
 SurveyLike = (
@@ -110,12 +110,12 @@ class _Tiffs:
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self.units = {}
         self._masked = False
-        self._flipped: set[Path] = set()  # their rows run from south to north
+        self._flipped: set[Path] = set()  # mirrored, as where rows run from south to north
         grids: dict[Path, Grid] = {}
         blocks = []
         for key, file in self._files.items():
             with open_geotiff(file, "survey") as opened:
-                grids[file], flipped = north_up(opened)
+                grids[file], flipped = as_it_lies(opened)
                 self._flipped |= {file} if flipped else set()
                 names = [key] if by_key and opened.count == 1 else named_bands(opened, "survey", file)
                 blocks += opened.block_shapes

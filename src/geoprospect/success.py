@@ -378,13 +378,16 @@ def _scores_of(score: NDArray[np.floating], grid: Grid, points: Floats, reach: f
 
 def _nearest_score(score: NDArray[np.floating], grid: Grid, point: Floats, reach: float) -> float:
     """Return the score of the nearest cell with ground whose centre is within reach of a point, or NaN."""
-    rows, cols = (
-        np.flatnonzero(np.abs(centres - at) <= reach) for centres, at in ((grid.y, point[1]), (grid.x, point[0]))
+    (row, col), (dy, dx), area = grid.rowcol(*point), grid.resolution, grid.cell_area
+    rows, cols = (  # apart: the distance from one row or column to the next
+        np.arange(max(0, at - math.ceil(reach / apart) - 1), min(n, at + math.ceil(reach / apart) + 2))
+        for at, apart, n in ((int(row), area / dx, grid.shape[0]), (int(col), area / dy, grid.shape[1]))
     )
     if not (rows.size and cols.size):
         return math.nan
     near = score[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    distance = np.hypot(grid.y[rows][:, None] - point[1], grid.x[cols] - point[0])
+    x, y = grid.xy(rows[:, None], cols)
+    distance = np.hypot(y - point[1], x - point[0])
     distance[np.isnan(near) | (distance > reach)] = np.inf
     nearest = int(distance.argmin())
     return float(near.flat[nearest]) if np.isfinite(distance.flat[nearest]) else math.nan

@@ -87,12 +87,13 @@ def delineate(
     labels, n = scipy.ndimage.label((probability.transpose("y", "x") >= threshold).to_numpy())
     at = np.arange(1, n + 1)
     peaks = np.array(scipy.ndimage.maximum_position(values, labels, at), dtype=np.int64).reshape(-1, 2)
+    x, y = grid.xy(peaks[:, 0], peaks[:, 1])
     frame = gpd.GeoDataFrame(
         {
             "mean_probability": scipy.ndimage.mean(values, labels, at) if n else np.empty(0),
             "max_probability": values[peaks[:, 0], peaks[:, 1]],
-            "x": grid.x[peaks[:, 1]],
-            "y": grid.y[peaks[:, 0]],
+            "x": x,
+            "y": y,
         },
         geometry=_outlines(labels.astype(np.int32), grid),
         crs=grid.crs,

@@ -18,7 +18,7 @@ from geoprospect._checks import check_choice, check_number
 from geoprospect.areas import cell_areas
 from geoprospect.chemistry import unit_factor
 from geoprospect.errors import InputError
-from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.grid import Grid, check_north_up, grid_of_survey
 from geoprospect.inference import predict
 from geoprospect.model import ProspectivityModel
 from geoprospect.success import Rates, rates
@@ -187,7 +187,7 @@ def transfer(
 
 def _matched(model: ProspectivityModel, survey: xr.Dataset, names: dict[str, str], resample: bool) -> pd.DataFrame:
     """Return which band of the survey stands for each of the model's; raise with all that does not match."""
-    grid = grid_of_survey(survey)
+    grid = grid_of_survey(survey, turned=True)
     there, wrong, rows = list(map(str, survey.data_vars)), [], []
     wrong += [f"names: {band!r} is no band of the model" for band in names if band not in model.bands]
     for band, unit in zip(model.bands, model.units, strict=True):
@@ -237,6 +237,7 @@ def _resampled(survey: xr.Dataset, cell: tuple[float, float]) -> xr.Dataset:
     grid = Grid.of(survey)
     if np.allclose(grid.resolution, cell, rtol=_CELL_TOLERANCE, atol=0):
         return survey
+    check_north_up(grid, "survey")
     coarser = cell[0] * cell[1] > grid.resolution[0] * grid.resolution[1]
     (dy, dx), (ny, nx) = cell, grid.shape
     shape = (max(1, round(ny * grid.resolution[0] / dy)), max(1, round(nx * grid.resolution[1] / dx)))

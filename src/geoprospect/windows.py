@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_int, check_number, first_rows
 from geoprospect.errors import InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, check_north_up
 
 # One entry for each window.
 _PER_WINDOW = ("rows", "cols", "labels", "deposits", "zooms", "draw")
@@ -103,7 +103,8 @@ class Windows:
         self._check_labels()
 
     def _check_places(self) -> None:
-        """Raise where a window leaves the grid."""
+        """Raise where a window leaves the grid, or the grid is turned."""
+        check_north_up(self.grid)
         if (self.zooms < 1).any():
             raise InputError(f"zooms: {self.zooms[self.zooms < 1][0]} is no zoom; need whole numbers of at least 1")
         ny, nx = self.grid.shape
