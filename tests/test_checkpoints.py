@@ -176,6 +176,49 @@ def test_what_is_kept_at_a_stop_is_the_last_whole_epoch(tmp_path: Path) -> None:
     assert not kept.networks[0].training
 
 
+@pytest.mark.parametrize(
+    ("before", "number", "epoch", "said"),
+    [
+        (None, 0, 1, "holds nothing yet, no epoch was finished; the same call begins anew"),
+        (None, 0, 3, "holds the training up to epoch 2 of network 1 of 2; the same call goes on from there"),
+        (None, 1, 1, "holds the training up to network 1 of 2; the same call goes on from there"),
+        ((1, 2), 1, 2, "holds the training up to epoch 1 of network 2 of 2; the same call goes on from there"),
+    ],
+)
+def test_an_interrupt_says_where_the_training_is_kept(
+    before: tuple[int, int] | None, number: int, epoch: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before is not None:
+        train_until(*before, n_models=2, checkpoint=tmp_path / "kept")
+    stop_in_epoch(monkeypatch, number, epoch, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(n_models=2, checkpoint=tmp_path / "kept")
+    assert caught.value.__notes__ == [f"checkpoint={str(tmp_path / 'kept')!r}: {said}"]
+
+
+def test_an_interrupt_of_the_last_writing_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = checkpoints.Checkpoint.write
+
+    def interrupted(self: checkpoints.Checkpoint, kept: checkpoints.Kept, plan: Any) -> None:
+        write(self, kept, plan)
+        if kept.finished:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "due", lambda self: True)
+    monkeypatch.setattr(checkpoints.Checkpoint, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(checkpoint=tmp_path / "kept")
+    (note,) = caught.value.__notes__
+    assert "up to epoch 3 of network 1 of 1" in note
+
+
+def test_an_interrupt_without_a_checkpoint_has_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_in_epoch(monkeypatch, 0, 2, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train()
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_stop_before_the_first_epoch_leaves_nothing(tmp_path: Path) -> None:
     train_until(0, 1, KeyboardInterrupt, checkpoint=tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []
@@ -365,6 +408,7 @@ with t.tiny_networks():
             process.kill()
         assert process.returncode != 0
     assert "KeyboardInterrupt" in said
+    assert "the same call goes on from there" in said
     kept = gp.ProspectivityModel.load(folder)
     assert len(kept.history) >= 1
     assert (folder / "training.safetensors").is_file()

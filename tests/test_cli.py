@@ -15,7 +15,7 @@ import rasterio
 from click.testing import CliRunner
 
 import geoprospect as gp
-from geoprospect.cli import cli
+from geoprospect.cli import cli, main
 
 
 def call(*arguments, cwd=None, env=None):
@@ -102,6 +102,28 @@ def interrupt(process):
             continue
     process.kill()
     return process.communicate()[1]
+
+
+@pytest.mark.parametrize("note", [None, "checkpoint='kept': holds the training up to epoch 2 of network 1 of 1"])
+def test_an_interrupt_is_one_line_and_says_where_the_training_is_kept(monkeypatch, capsys, tmp_path, note):
+    def train(*args, **settings):
+        err = KeyboardInterrupt()
+        if note is not None:
+            err.add_note(note)
+        raise err
+
+    for name in ("survey.tif", "deposits.gpkg"):
+        (tmp_path / name).touch()
+    for name in ("read_survey", "read_deposits", "sample_windows"):
+        monkeypatch.setitem(vars(gp), name, lambda *args, **settings: None)
+    monkeypatch.setitem(vars(gp), "train", train)
+    called = ["train", tmp_path / "survey.tif", tmp_path / "deposits.gpkg", "--folds", 0, "--out", tmp_path / "model"]
+    monkeypatch.setattr(sys, "argv", ["geoprospect", "--quiet", *map(str, called)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    said = "interrupted; files that were not complete are not there"
+    assert capsys.readouterr().err.split("\n") == ["", f"{said}; {note}" if note else said, ""]
 
 
 @pytest.mark.slow

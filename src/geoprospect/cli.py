@@ -25,8 +25,9 @@ def main() -> None:
     except click.ClickException as err:
         err.show()
         sys.exit(err.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; files that were not complete are not there", err=True)
+    except (click.Abort, KeyboardInterrupt) as err:
+        notes = getattr(err.__cause__ or err, "__notes__", [])  # click raises its own from the interrupt
+        click.echo("; ".join(["interrupted; files that were not complete are not there", *notes]), err=True)
         sys.exit(_INTERRUPTED)
     except GeoprospectError as err:
         click.echo(f"Error: {err}", err=True)

@@ -88,8 +88,9 @@ def train(
         A .safetensors file to start from instead of random weights.
     checkpoint : path-like, optional
         A folder in which the training is kept twice a minute at most. The same call goes on from
-        there after a stop, and gives the bytes that it would have given without one. The folder can
-        be loaded as a `ProspectivityModel` at any time.
+        there after a stop, and gives the bytes that it would have given without one; a note on the
+        `KeyboardInterrupt` of Ctrl-C says how far it has come. The folder can be loaded as a
+        `ProspectivityModel` at any time.
     progress : bool, default False
         Show a progress bar.
     **settings
@@ -148,14 +149,15 @@ def train(
     )  # fmt: skip
     plan = {} if keeper is None else _plan(windows, cells, frame, weights, network)
     ensemble = _Ensemble(frame, build, n_models * windows.n_draws, keeper, plan)
-    if len(ensemble.done) < ensemble.total:
-        stack = channels_last(torch.from_numpy(cells).to(target))  # (C, Y, X)
-        with _as_if_alone(target, how), ensemble.bar(how.epochs, progress) as bar:
-            for number in range(len(ensemble.done), ensemble.total):
-                draw = number % windows.n_draws
-                watched = None if monitor is None else monitor.of_draw(draw)
-                ensemble.add(_Task(fit.of_draw(draw), watched, stack, how, seed, number, draw, bar))
-    return ensemble.finished()
+    with ensemble.said_where_kept():
+        if len(ensemble.done) < ensemble.total:
+            stack = channels_last(torch.from_numpy(cells).to(target))  # (C, Y, X)
+            with _as_if_alone(target, how), ensemble.bar(how.epochs, progress) as bar:
+                for number in range(len(ensemble.done), ensemble.total):
+                    draw = number % windows.n_draws
+                    watched = None if monitor is None else monitor.of_draw(draw)
+                    ensemble.add(_Task(fit.of_draw(draw), watched, stack, how, seed, number, draw, bar))
+        return ensemble.finished()
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,10 @@ class _Ensemble:
         self.net: nn.Module | None = None
         self.good = _Good()
         self.kept = keeper.read(plan) if keeper is not None else None
+        self.on_disk: tuple[int, int] | None = None  # finished networks, and epochs of the next one
         if self.kept is not None:
             count = self.kept.member
+            self.on_disk = count, self.kept.epoch
             self.done = list(self.kept.model.networks[:count])
             self.rows = [row for row in self.kept.model.history.to_dict("records") if row["model"] < count]
             log.info("checkpoint: going on after %d of %d networks, epoch %d", count, total, self.kept.epoch)
@@ -316,6 +320,26 @@ class _Ensemble:
         best = None if good.best is None else (good.best.epoch, good.best.auc, good.best.loss)
         finished = len(self.done) == self.total
         self.keeper.write(Kept(model, model.seed, finished, len(self.done), good.epoch, tensors, best), self.plan)
+        self.on_disk = len(self.done), good.epoch
+
+    @contextlib.contextmanager
+    def said_where_kept(self) -> Iterator[None]:
+        """Say on an interrupt where the training is kept and how far it has come there."""
+        try:
+            yield
+        except KeyboardInterrupt as err:
+            if self.keeper is not None:
+                err.add_note(f"checkpoint={str(self.keeper.path)!r}: {self._how_far()}")
+            raise
+
+    def _how_far(self) -> str:
+        if self.on_disk is None:
+            return "holds nothing yet, no epoch was finished; the same call begins anew"
+        count, epoch = self.on_disk
+        if count == self.total:
+            return "holds the finished training; the same call returns it"
+        done = f"epoch {epoch} of network {count + 1}" if epoch else f"network {count}"
+        return f"holds the training up to {done} of {self.total}; the same call goes on from there"
 
     def _with_what_is_left(self, err: DivergenceError) -> DivergenceError:
         """Say in the error where the last good state is, and hand it over."""
