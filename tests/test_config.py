@@ -1,6 +1,7 @@
 """One TOML file, one schema."""
 
 import inspect
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -66,6 +67,13 @@ def test_what_is_wrong_is_named_and_the_right_key_suggested(load, more, message)
     assert f"survey.toml: {message}" in str(caught.value)
 
 
+VALIDATED = [
+    gp.Config.model_validate,
+    lambda given: gp.Config.model_validate_json(json.dumps(given)),
+    gp.Config.model_validate_strings,
+]
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -79,10 +87,37 @@ def test_what_is_wrong_is_named_and_the_right_key_suggested(load, more, message)
 )
 def test_a_configuration_made_in_python_is_refused_as_a_file_is(sections, message):
     least = {"samples": {"path": "s.csv"}, "deposits": {"path": "d.gpkg"}}
-    with pytest.raises(InputError, match=message):
-        gp.Config(**(least | sections))
-    with pytest.raises(InputError, match=r"^samples is missing\ndeposits is missing$"):
-        gp.Config()
+    for make in (lambda given: gp.Config(**given), *VALIDATED):
+        with pytest.raises(InputError, match=message):
+            make(least | sections)
+        with pytest.raises(InputError, match=r"^samples is missing\ndeposits is missing$"):
+            make({})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gp.Config.model_validate(3), "^obj=3: needs a mapping of sections, such as {'samples'"),
+        (lambda: gp.Config.model_validate(None), "^obj=None: needs a mapping"),
+        (lambda: gp.Config.model_validate_strings(["samples"]), r"^obj=\['samples'\]: needs a mapping"),
+        (lambda: gp.Config.model_validate_json("[3]"), r"^json_data=\[3\]: needs a mapping"),
+        (lambda: gp.Config.model_validate_json("{"), "^json_data: is no valid JSON .EOF while parsing"),
+    ],
+)
+def test_what_is_no_configuration_at_all_is_refused(make, message):
+    with pytest.raises(InputError, match=message) as caught:
+        make()
+    assert "pydantic" not in str(caught.value)
+
+
+def test_a_configuration_can_be_validated_from_what_was_written():
+    config = gp.Config(samples={"path": "s.csv"}, deposits={"path": "d.gpkg"}, windows={"size": 32, "zooms": (1, 2)})
+    assert gp.Config.model_validate(config) is config
+    assert gp.Config.model_validate(config.model_dump()) == config
+    assert gp.Config.model_validate_json(config.model_dump_json()) == config
+    assert (
+        gp.Config.model_validate_strings({"samples": {"path": "s"}, "deposits": {"path": "d"}, "seed": "3"}).seed == 3
+    )
 
 
 def test_every_fault_is_reported_at_once(load):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from geoprospect._checks import check_input_file, did_you_mean
+from geoprospect._checks import check_input_file, did_you_mean, shown
 from geoprospect.errors import InputError
 
 _Positive = Annotated[int, Field(ge=1)]
@@ -227,10 +229,26 @@ class Config(_Section):
 
     def __init__(self, /, **sections: Any) -> None:
         """Check the sections."""
-        try:
+        with _explained("sections"):
             super().__init__(**sections)
-        except ValidationError as err:
-            raise InputError("\n".join(map(_explain, err.errors()))) from None
+
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """Return the configuration that a mapping of sections describes."""
+        with _explained("obj"):
+            return super().model_validate(obj, **how)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
+        """Return the configuration that a text in JSON describes."""
+        with _explained("json_data"):
+            return super().model_validate_json(json_data, **how)
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **how: Any) -> Self:
+        """Return the configuration that a mapping of sections describes, all their values texts."""
+        with _explained("obj"):
+            return super().model_validate_strings(obj, **how)
 
 
 _S = TypeVar("_S", bound=_Section)
@@ -306,8 +324,19 @@ def _with_path(section: _S, base: Path, key: str = "path") -> _S:
     return section.model_copy(update={key: str(base / expanded)})
 
 
-def _explain(error: Any) -> str:
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Raise what pydantic refuses of an argument as an `InputError`, a line for each fault."""
+    try:
+        yield
+    except ValidationError as err:
+        raise InputError("\n".join(_explain(error, name) for error in err.errors())) from None
+
+
+def _explain(error: Any, name: str) -> str:
     """Say in one line what is wrong, and suggest the nearest known key."""
+    if not error["loc"]:
+        return _explain_whole(error, name)
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         *parents, key = error["loc"]
@@ -317,6 +346,15 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where} is missing"
     return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _explain_whole(error: Any, name: str) -> str:
+    """Say what is wrong where no section can be looked at; what `Config` itself refused has been explained."""
+    if isinstance(error.get("ctx", {}).get("error"), InputError):
+        return str(error["ctx"]["error"])
+    if error["type"] == "json_invalid":
+        return f"{name}: is no valid JSON ({error['ctx']['error']})"
+    return f"{name}={shown(error['input'])}: needs a mapping of sections, such as {{'samples': {{'path': 's.csv'}}, …}}"
 
 
 def _keys_of(parents: tuple[Any, ...]) -> list[str]:
