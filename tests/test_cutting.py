@@ -875,6 +875,33 @@ def test_what_chunked_bands_are_computed_from_is_computed_once():
     assert calls == [(12, 15)] * 4
 
 
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"size": 25, "crop": 20}, r"^size=25: the survey has only 24 x 30 cells; take at most size=24$"),
+        ({"size": 48, "crop": 42}, r"^size=48: the survey .*; take at most size=24 with crop=21$"),
+        ({"recipe": "gao2022"}, r"^size=256: .*; take at most size=24 with crop=21, without recipe='gao2022'$"),
+        ({"size": 6, "crop": 4, "zooms": (1, 5)}, r"^size=6, zooms=\(1, 5\): .*; take at most size=4$"),
+        ({"size": 6, "crop": 4, "zooms": 25}, r"; take smaller zooms$"),
+        ({"size": 6, "crop": 7}, r"^crop=7: is more than the window of size=6; take at most crop=6$"),
+    ],
+    ids=str,
+)
+def test_windows_without_room_on_a_chunked_survey_are_refused_before_it_is_computed(rules, message):
+    dask_array = pytest.importorskip("dask.array")
+
+    def computed(block):
+        raise AssertionError
+
+    ground = survey()
+    ground["Cu"] = (
+        ("y", "x"),
+        dask_array.zeros(GRID.shape, chunks=(12, 15)).map_blocks(computed, dtype=np.float32, meta=np.empty((0, 0))),
+    )
+    with pytest.raises(InputError, match=message):
+        gp.sample_windows(ground, mines([(3.5, 14.5), (12.2, 15.1)]), rng=0, **rules)
+
+
 def test_cutting_takes_little_memory_beside_the_survey():
     grid = gp.Grid("EPSG:32649", Affine(CELL, 0, 500_000, 0, -CELL, 2_400_000), (1200, 1000))
     ground = survey(grid, Au=np.ones(grid.shape, dtype=np.float32))

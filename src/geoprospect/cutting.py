@@ -203,8 +203,11 @@ def sample_windows(
     _check_recipe(recipe, given | {"zooms": scales, "barren": barren, "mask": mask, "draws": draws})
     generator, grid = check_rng(rng), grid_of_survey(survey)
     ids, points = _deposits_on(grid, check_deposits(deposits))
+    without = "" if recipe is None else f", without recipe={recipe!r}"
+    if any(band.chunks for band in _bands(survey)):  # what they are made from may take hours
+        _check_shape(grid, rules, crop, without)
     ground = _Ground(grid, _summed(cells_with_data(survey, grid, mask)), *grid.rowcol(*points.T))
-    _check_size(ground, rules, crop, "" if recipe is None else f", without recipe={recipe!r}")
+    _check_size(ground, rules, crop, without)
     ore = _slide(ground, rules, crop, ids, generator)  # (n_ore, 4): row, col, zoom, deposit
     free = _barren_places(ground, rules, crop, mask is not None)
     pools: list[Sequence[int] | NDArray[np.int64]] = [range(np.count_nonzero(places)) for places in free]
@@ -398,24 +401,51 @@ def check_windows(windows: Any, survey: Any) -> None:
 
 def _check_size(ground: _Ground, rules: _Rules, crop: int, without: str) -> None:
     """Raise where a window has no room on the grid, or is smaller than its crop; say which size would do."""
-    (ny, nx), size, widest = ground.grid.shape, rules.size, max(rules.zooms)
-    most = min(ny, nx) // widest
+    size, most = rules.size, _largest(ground.grid, rules)
     if crop <= size <= most:
         return
-    seen = crop if crop <= size else max(1, size * _PAPER_CROP[0] // _PAPER_CROP[1])
+    seen, said = _share_seen(crop, size), _without_room(ground.grid, rules, crop)
     if size > most:
-        covers = f", zooms={rules.zooms}: a window covers up to {size * widest} cells each way, and"
-        said = f"size={size}{covers if widest > 1 else ':'} the survey has only {ny} x {nx} cells"
         said += f"; take at most size={most}" if most else "; take smaller zooms"
-    else:
-        said = f"crop={crop}: is more than the window of size={size}"
-        if _fits(ground, rules, "size", int, size):
-            raise InputError(f"{said}; crop={seen} would do")
+    elif _fits(ground, rules, "size", int, size):
+        raise InputError(f"{said}; crop={seen} would do")
     start = min(size - 1, most)
     k = _walk(functools.partial(_fits, ground, rules, "size", lambda k: start - k), start)
     if k is None:
         raise InputError(said if size > most else f"{said}; take at most crop={size}")
     raise InputError(f"{said}; size={start - k}{_with_crop(seen, start - k, size)} would do{without}")
+
+
+def _check_shape(grid: Grid, rules: _Rules, crop: int, without: str) -> None:
+    """Raise where a window has no room on the grid, or is smaller than its crop, before any cell is looked at."""
+    size, most = rules.size, _largest(grid, rules)
+    if crop <= size <= most:
+        return
+    said = _without_room(grid, rules, crop)
+    if size <= most:
+        raise InputError(f"{said}; take at most crop={size}")
+    if not most:
+        raise InputError(f"{said}; take smaller zooms")
+    raise InputError(f"{said}; take at most size={most}{_with_crop(_share_seen(crop, size), most, size)}{without}")
+
+
+def _largest(grid: Grid, rules: _Rules) -> int:
+    """Return the size of the largest windows that have room on the grid."""
+    return min(grid.shape) // max(rules.zooms)
+
+
+def _without_room(grid: Grid, rules: _Rules, crop: int) -> str:
+    """Say that windows are larger than the grid, or smaller than their crop."""
+    (ny, nx), size, widest = grid.shape, rules.size, max(rules.zooms)
+    if size <= _largest(grid, rules):
+        return f"crop={crop}: is more than the window of size={size}"
+    covers = f", zooms={rules.zooms}: a window covers up to {size * widest} cells each way, and"
+    return f"size={size}{covers if widest > 1 else ':'} the survey has only {ny} x {nx} cells"
+
+
+def _share_seen(crop: int, size: int) -> int:
+    """Return the crop; the share of the window that the paper's is, where it is larger than the window."""
+    return crop if crop <= size else max(1, size * _PAPER_CROP[0] // _PAPER_CROP[1])
 
 
 def _with_crop(crop: int, size: int, before: int) -> str:
