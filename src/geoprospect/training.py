@@ -646,7 +646,7 @@ def held_out(windows: Windows, recipe: Recipe) -> tuple[Windows, Windows | None]
         return windows, None
     cure = "pass patience=None to train on all windows without stopping early"
     try:
-        folds = spatial_folds(windows, _MONITOR_FOLDS, context=recipe.halo * int(windows.zooms.max(initial=1)))
+        folds = spatial_folds(windows, _MONITOR_FOLDS, context=recipe.halo)  # cells of the patch; it knows the zooms
     except SeparationError as err:
         raise SeparationError(f"patience={recipe.patience}: needs separate ground to watch; {err}; or {cure}") from err
     known = len(np.unique(windows.deposits[windows.deposits >= 0]))
