@@ -1,6 +1,8 @@
 """Cross-validation: that nothing of the test is known in training, and that its numbers mean what they say."""
 
+import dataclasses
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
@@ -466,6 +468,22 @@ def test_windows_and_survey_in_each_others_place_are_named() -> None:
         cross_validate(SURVEY, WINDOWS)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"survey='survey\.tif': is a str, needs an xarray Dataset"):
         cross_validate(survey="survey.tif")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("zoom", [1, 3])
+def test_a_place_of_the_map_shares_no_ground_with_a_halo_that_was_trained_on(zoom: int) -> None:
+    grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -70, 2_400_000), (20, 600))
+    windows = gp.Windows(grid, [0, 0], [0, 580], [1, 0], [0, -1], range(1), [(grid.x[2], grid.y[2])], size=6, crop=6,
+                         zooms=[zoom, zoom])  # fmt: skip
+    col = np.arange(0, 594)
+    none = np.zeros(col.size, dtype=np.int64)
+    places = dataclasses.replace(
+        windows, rows=none, cols=col, labels=none, deposits=none - 1, zooms=none + 1, draw=none - 1
+    )
+    splits = [(np.array([0]), np.array([1]))]
+    study: Any = SimpleNamespace(windows=windows, context=32)
+    fold = validation._fold_of_places(places, study, splits, apart=0.0)
+    assert col[fold == 1].min() == 6 * zoom + 32 * zoom + 32  # the window, its halo, and that of the place
 
 
 @pytest.mark.usefixtures("tiny", "without_forest")

@@ -199,7 +199,7 @@ def audit(train: Windows, test: Windows, context: int = 0) -> NDArray[np.float64
     context = check_int("context", context, 0)
     if train.grid != test.grid:
         raise InputError(f"train, test: stand on two grids, {train.grid!r} and {test.grid!r}; cut both from one survey")
-    seen, asked = (_footprints(part, context, clipped=True) for part in (train, test))
+    seen, asked = (footprints(part, context, clipped=True) for part in (train, test))
     return shared_ground(asked, seen)
 
 
@@ -380,7 +380,7 @@ def _checked(windows: Windows, folds: int, buffer: float, method: str, block: fl
 # -- regions -----------------------------------------------------------------------------------
 
 
-def _footprints(windows: Windows, context: int, clipped: bool = False) -> _Floats:
+def footprints(windows: Windows, context: int, clipped: bool = False) -> _Floats:
     """Return (left, bottom, right, top) of windows and context in cells from the north-west corner, up positive.
 
     In whole cells, so that an edge which two windows share is the same number in both.
@@ -481,7 +481,7 @@ def _split(windows: Windows, rule: _Rule) -> _Split:
 def _parts(windows: Windows, region: _Ints, rule: _Rule) -> list[Fold]:
     """Return (train, test) of all regions."""
     dy, dx = windows.grid.resolution
-    return separated(_footprints(windows, rule.context) * (dx, dy, dx, dy), region, rule.buffer)
+    return separated(footprints(windows, rule.context) * (dx, dy, dx, dy), region, rule.buffer)
 
 
 def _counts(windows: Windows, at: _Ints) -> tuple[int, int]:

@@ -38,6 +38,7 @@ from geoprospect.separation import (
     default_buffer,
     deposit_clusters,
     fold_counts,
+    footprints,
     independent_units,
     spatial_folds,
 )
@@ -512,9 +513,9 @@ def _fold_of_places(places: Windows, study: _Study, splits: list[Fold], apart: f
     fold = np.full(len(places), -1)
     if not len(places):
         return fold
-    windows = study.windows
-    distance = apart + 2 * study.context * max(windows.grid.resolution)
-    free = np.stack([~overlaps(places.bounds, windows[fit].bounds, distance) for fit, _ in splits])  # (F, P)
+    windows, (dy, dx) = study.windows, study.windows.grid.resolution
+    asked, of_windows = (footprints(one, study.context) * (dx, dy, dx, dy) for one in (places, windows))
+    free = np.stack([~overlaps(asked, of_windows[fit], apart) for fit, _ in splits])  # (F, P)
     tested = np.concatenate([test for _, test in splits])
     number = np.repeat(np.arange(len(splits)), [test.size for _, test in splits])
     own = number[nearest(places.centres, windows.centres[tested])]
