@@ -1,13 +1,18 @@
 """The folder of a map that is being made: the same bytes after any stop, and one writer at a time."""
 
+import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -170,6 +175,109 @@ def test_two_writers_of_one_map_are_one_too_many(tmp_path: Path) -> None:
     with journal._locked(folder), pytest.raises(OutputError, match=r"another process is writing m\.tif\.partial"):
         gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
     gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+
+
+HOLDER = """
+import os, subprocess, sys, time
+from pathlib import Path
+from geoprospect import journal
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with journal._locked(Path(sys.argv[1])):
+        if not (gone := os.fork()):
+            sys.exit()  # by way of all that is open
+        os.waitpid(gone, 0)
+        if not (forked := os.fork()):
+            time.sleep(60)
+            os._exit(0)
+        spawned = subprocess.Popen(["sleep", "60"], close_fds=False)
+        print(forked, spawned.pid, flush=True)
+        sys.stdin.readline()
+except OSError as err:
+    print(err, flush=True)
+"""
+
+
+def test_of_two_processes_that_start_at_once_one_writes_and_a_kill_ends_its_hold_but_no_child_has_it(
+    tmp_path: Path,
+) -> None:
+    folder, children = tmp_path / "m.tif.partial", []
+    call = [sys.executable, "-W", "ignore", "-c", HOLDER, str(folder)]
+    with (
+        subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one,
+        subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        try:
+            assert [process.stdout.readline() for process in (one, other)] == ["ready\n"] * 2
+            for process in (one, other):
+                process.stdin.write("\n")
+                process.stdin.flush()
+            said = {process: process.stdout.readline() for process in (one, other)}
+            refused, held = sorted(said, key=lambda process: said[process].startswith("path: "))[::-1]
+            assert said[refused].startswith("path: another process is writing m.tif.partial; wait for it")
+            children = [int(child) for child in said[held].split()]
+            with pytest.raises(OutputError, match="another process is writing"), journal._locked(folder):
+                pass  # although a child went
+            held.kill()
+            held.wait()
+            with journal._locked(folder):  # although two are there
+                for child in children:
+                    os.kill(child, 0)
+        finally:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+            one.kill()
+            other.kill()
+
+
+def test_nobody_is_let_in_by_the_lock_of_a_folder_that_was_removed(tmp_path: Path) -> None:
+    folder, alone, times, met = tmp_path / "m.tif.partial", threading.Lock(), [0], []
+
+    def write() -> None:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            with contextlib.suppress(OutputError), journal._locked(folder):
+                if not alone.acquire(blocking=False):
+                    met.append(threading.current_thread().name)
+                    continue
+                times[0] += 1
+                time.sleep(0.0005)
+                alone.release()
+                shutil.rmtree(folder, ignore_errors=True)
+
+    writers = [threading.Thread(target=write) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not met
+    assert times[0] > 20
+
+
+def test_where_no_file_that_is_held_can_be_removed_the_folder_goes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where a lock is removed when it falls."""
+
+    class Lock(filelock.FileLock):
+        def release(self, force: bool = False) -> None:
+            super().release(force)
+            Path(self.lock_file).unlink(missing_ok=True)
+
+    monkeypatch.setattr(journal, "FileLock", Lock)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    path = gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_where_the_disk_knows_no_locks_none_is_pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    with pytest.raises(OutputError, match=r"m\.tif\.partial could not be written .*Function not implemented"):
+        gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
 
 
 @pytest.mark.usefixtures("small_tiles")

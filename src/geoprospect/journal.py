@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray as xr
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from geoprospect._version import __version__
@@ -24,11 +26,6 @@ from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.model import ProspectivityModel
 from geoprospect.planning import Plan
 from geoprospect.sources import Source
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes that write one map are not told apart
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger("geoprospect")
 
@@ -122,6 +119,13 @@ class Partial:
         """Close the files."""
         for stream in (*self._files.values(), self._journal):
             stream.close()
+
+    def remove(self) -> None:
+        """Remove the folder, its lock last: whoever comes meanwhile finds it held, or nothing."""
+        self.close()
+        with contextlib.suppress(OSError, InputError):
+            _emptied(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def keep(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
         """Write what was found in a tile, in batches of so many windows, and then enter it."""
@@ -242,18 +246,22 @@ def _differing(before: Any, now: Any) -> list[str]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Make the folder, and hold it alone; the lock falls with the process."""
+    # Of the system, or none: a file that merely says that somebody writes would outlive a process that is killed.
+    lock = FileLock(folder / _LOCK, fallback_to_soft=False)
     with _disk_errors(folder):
         folder.mkdir(exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    with lock as stream:
         try:
-            if fcntl is not None:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(blocking=False)
+        except Timeout:
             raise OutputError(
                 f"path: another process is writing {folder.name}; wait for it, or take another name"
             ) from None
+    try:
         yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):  # Windows removes no file that is held: then the folder is left, empty
+            folder.rmdir()
 
 
 @contextlib.contextmanager

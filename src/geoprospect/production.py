@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import queue
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -164,8 +163,7 @@ def predict_to_cog(
         with dask.config.set(scheduler="threads"):  # a client would have its workers read what lies on this disk
             (write_zarr if in_store else write_cog)(data, file)
             warn_of_little(data, model.crop, source.grid, settings, stride)
-        partial.close()
-        shutil.rmtree(folder, ignore_errors=True)  # before the lock falls
+        partial.remove()  # before the lock falls
     return file
 
 
