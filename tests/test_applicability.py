@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import geoprospect as gp
+from geoprospect import references
 from geoprospect.applicability import Applicability, Reference, dissimilarity
 from geoprospect.errors import CorruptFileError, GeoprospectError, InputError
 from geoprospect.networks import build_network, head_of
@@ -128,6 +129,42 @@ def test_the_threshold_leaves_out_neighbours_that_share_ground_and_what_is_far_o
     assert largest < 2  # not 53.1
     assert found.scale == pytest.approx(distance[np.triu_indices(n, 1)].mean())
     assert found.threshold == pytest.approx(largest / found.scale)
+
+
+@pytest.mark.parametrize("at_once", [1, 90, 1000, 10**6])  # a row, no whole number of rows, several rows, all
+def test_the_reference_is_that_of_all_distances_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "_AT_ONCE", at_once)
+    held: list[int] = []
+
+    def cdist(*args: Any) -> torch.Tensor:
+        held.append(math.prod((found := between(*args)).shape))
+        return found
+
+    between = torch.cdist
+    monkeypatch.setattr(torch, "cdist", cdist)
+    n, draws = 83, np.random.default_rng(0)
+    zooms = draws.integers(1, 3, n)
+    rows, cols = draws.integers(0, 150 - 20 * zooms + 1), draws.integers(0, 170 - 20 * zooms + 1)
+    at = gp.Windows(GRID, rows, cols, [0] * n, [-1] * n, (), np.empty((0, 2)), 20, 20, zooms=zooms)
+    points = (1000 + draws.normal(size=(n, 64))).astype(np.float32)
+    found = _reference(points, at)
+    distance = np.sqrt(((points[:, None].astype(np.float64) - points) ** 2).sum(axis=2))
+    left, bottom, right, top = at.bounds.T
+    shared = (left[:, None] < right) & (left < right[:, None]) & (bottom[:, None] < top) & (bottom < top[:, None])
+    expected = np.where(shared, np.inf, distance).min(axis=1)
+    low, high = np.quantile(expected, [0.25, 0.75])
+    assert found.scale == pytest.approx(distance[np.triu_indices(n, 1)].mean(), rel=1e-12)
+    largest = expected[expected <= high + 1.5 * (high - low)].max()
+    assert found.threshold == pytest.approx(largest / found.scale, rel=1e-9)
+    assert max(held) <= max(at_once, n)
+
+
+def test_the_scale_of_a_network_that_answers_all_alike_is_one() -> None:
+    points = np.tile(np.linspace(1.2345, 2.2345, 64, dtype=np.float32), (300, 1))
+    assert _reference(points, windows(300)).scale == 1
+    points[7] *= 1 + 1e-6
+    off = float(np.sqrt(((points[7].astype(np.float64) - points[0]) ** 2).sum()))
+    assert _reference(points, windows(300)).scale == pytest.approx(off * 2 / 300)
 
 
 def test_windows_that_all_share_ground_have_no_threshold() -> None:

@@ -23,6 +23,7 @@ from geoprospect.windows import Windows
 _DIRECTIONS = 64
 _SEED = 20210301  # of the directions, which are kept with the model
 _BATCH = 64
+_AT_ONCE = 2**22  # distances: 32 MB, and some masks
 
 
 def fit_applicability(
@@ -150,17 +151,26 @@ def _crops(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _reference(points: NDArray[np.float32], windows: Windows) -> Reference:
     """Return the projections of windows with their mean distance and the threshold in units of it."""
+    # A product of matrices loses the digits of distances much shorter than the points: these are taken from the first.
     at = torch.from_numpy(points).double()
-    distance = torch.cdist(at, at).numpy()
-    scale = float(distance[~np.eye(len(points), dtype=bool)].mean()) or 1.0  # of a network that answers all alike
-    side = windows.size * windows.zooms
-    apart = [
-        (start[:, None] >= (start + side)[None]) | (start[None] >= (start + side)[:, None])
-        for start in (windows.rows, windows.cols)
-    ]
-    nearest = np.where(apart[0] | apart[1], distance, np.inf).min(axis=1)
+    at = at - at[0]
+    n, total, nearest = len(points), 0.0, np.empty(len(points))
+    for start in range(0, n, step := max(1, _AT_ONCE // n)):
+        some = slice(start, start + step)
+        distance = torch.cdist(at[some], at).numpy()  # (R, n)
+        np.fill_diagonal(distance[:, some], 0.0)
+        total += float(distance.sum())
+        distance[~(_apart(windows, windows.rows, some) | _apart(windows, windows.cols, some))] = np.inf
+        nearest[some] = distance.min(axis=1)
+    scale = total / (n * (n - 1)) or 1.0  # of a network that answers all alike
     nearest = nearest[np.isfinite(nearest)]
     if not nearest.size:
         return Reference(points, scale, math.nan)
     low, high = np.quantile(nearest, [0.25, 0.75])
     return Reference(points, scale, float(nearest[nearest <= high + 1.5 * (high - low)].max() / scale))
+
+
+def _apart(windows: Windows, first: NDArray[np.int64], some: slice) -> NDArray[np.bool_]:
+    """Return which of some windows end before each window begins, or begin after it ends, (R, n)."""
+    end = first + windows.widths
+    return (first[some, None] >= end) | (first >= end[some, None])
