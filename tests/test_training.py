@@ -380,6 +380,8 @@ def test_windows_of_all_zooms_are_cut_over_their_whole_ground_and_shown_in_one_s
             least[k].append(int(row - windows.rows[k]))
     assert set(least[1]) == set(least[3]) == {0, 1, 2, 3, 4}  # barren, zoom 2: a slack of 2 x 2 cells
     assert set(least[2]) == {0, 1, 2}
+    assert covered(windows).sum() == 2 * 8**2 + 2 * 16**2 - 6  # which two share
+    assert model.offset[0] == pytest.approx(numbers[covered(windows)].astype(np.float64).mean(), rel=1e-12)
 
 
 def test_a_halo_is_cut_with_its_ground_and_alternates_with_none(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -706,8 +708,8 @@ def test_a_draw_that_has_no_barren_windows_on_the_separate_ground_is_named() -> 
 
 def covered(windows: gp.Windows) -> NDArray[np.bool_]:
     ground = np.zeros(GRID.shape, dtype=bool)
-    for row, col in zip(windows.rows, windows.cols, strict=True):
-        ground[row : row + windows.size, col : col + windows.size] = True
+    for row, col, width in zip(windows.rows, windows.cols, windows.widths, strict=True):
+        ground[row : row + width, col : col + width] = True
     return ground
 
 

@@ -303,7 +303,7 @@ def chosen_mode(model: ProspectivityModel, mode: str) -> str:
     return "window"
 
 
-def warn_of_windows_alone(model: ProspectivityModel, mode: str, stacklevel: int = 3) -> None:
+def warn_of_windows_alone(model: ProspectivityModel, mode: str) -> None:
     """Warn where a model is slid over the ground that never saw a window with its surroundings."""
     if mode == "dense" and not model.settings.get("halo"):
         warnings.warn(
@@ -311,7 +311,7 @@ def warn_of_windows_alone(model: ProspectivityModel, mode: str, stacklevel: int 
             "learned to see them with their surroundings; train with halo=64, or see with check_dense how far the map "
             "is from that of mode='window'",
             DataWarning,
-            stacklevel=stacklevel,
+            stacklevel=user_level(),
         )
 
 

@@ -715,8 +715,8 @@ def _fit_scaling(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation of each band over the ground of the windows."""
     ground = np.zeros(windows.grid.shape, dtype=bool)
-    for row, col in zip(windows.rows, windows.cols, strict=True):
-        ground[row : row + windows.size, col : col + windows.size] = True
+    for row, col, width in zip(windows.rows, windows.cols, windows.widths, strict=True):
+        ground[row : row + width, col : col + width] = True
     offset, scale = np.empty(len(bands)), np.empty(len(bands))
     for i, name in enumerate(bands):
         values = survey[name].transpose("y", "x").to_numpy()[ground]
