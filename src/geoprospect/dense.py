@@ -26,7 +26,7 @@ from torch import Tensor, fx, nn
 
 from geoprospect._checks import check_int, check_number
 from geoprospect.errors import InputError
-from geoprospect.networks import FEATURE_STRIDE, Crop, fold_norms, in_full, last_features, set_halo, traced
+from geoprospect.networks import FEATURE_STRIDE, Crop, graph_of, in_full, last_features, set_halo
 
 STRIDES = (4, 8, 16, 32)  # cells from one feature to the next that a trunk can be turned to
 # Modules and functions that treat every cell alike.
@@ -37,7 +37,10 @@ _POINTWISE_CALLS: set[Callable[..., Any]] = {
 }  # fmt: skip
 _AGREES = 1e-3  # of the largest feature, in float32; a layer in the wrong place is off by far more
 _SMALL_CROP = 33  # cells, with which a network is tried
-_TRIED: set[tuple[str, int]] = set()  # layers of a network, stride
+# What follows from the layers of a network alone, however many networks have them.
+_TRIED: set[tuple[str, int]] = set()  # layers, stride
+_HALOS: dict[tuple[str, int, int], int] = {}  # by layers, crop and stride
+_FEATURES: dict[tuple[str, int], int] = {}  # along a side of a window, by layers and crop
 
 
 # From where on two modes are taken for one.
@@ -172,10 +175,8 @@ class Dense(nn.Module):
             raise InputError("network: is in training mode; call network.eval()")
         self.stride, self.activation = stride, False
         last_features(network)
-        copied = copy.deepcopy(network)
-        set_halo(copied, 0)
-        self.features = _count(copied, self.crop)  # along a side of a window
-        graph = traced(copied)
+        self.features = _count(network, self.crop)  # along a side of a window
+        graph = graph_of(network)
         end, place = _placed(graph, stride)
         head = _only_head(graph, end)
         beyond = place.high - (self.crop - 1 - (self.features - 1) * FEATURE_STRIDE)
@@ -185,7 +186,6 @@ class Dense(nn.Module):
             self.head.weight.copy_(head.weight[:, :, None, None])
             self.head.bias.copy_(head.bias)  # type: ignore[union-attr]
         self.trunk = _cut_off(graph, end)
-        fold_norms(self.trunk)
         self.eval().requires_grad_(False)
 
     def forward(self, tile: Tensor, context: tuple[int, int] = (0, 0), shape: tuple[int, int] = (1, 1)) -> Tensor:
@@ -271,6 +271,14 @@ def slid(network: nn.Module, crop: int, stride: int) -> Dense:
     return dense
 
 
+def context_of(network: nn.Module, crop: int, stride: int) -> int:
+    """Return the `halo` of a network that is slid; refuse what `slid` refuses."""
+    layers = (str(network), crop, stride)
+    if layers not in _HALOS:
+        _HALOS[layers] = slid(network, crop, stride).halo
+    return _HALOS[layers]
+
+
 @torch.inference_mode()
 def _disagreement(network: nn.Module, stride: int) -> float:
     """Return the largest difference of features of a window with context and in a tile, over the largest of them."""
@@ -294,15 +302,16 @@ def _disagreement(network: nn.Module, stride: int) -> float:
 
 def _count(network: nn.Module, crop: int) -> int:
     """Return how many features a crop has along a side."""
-    found: list[int] = []
-    handle = last_features(network).register_forward_hook(lambda module, given, out: found.append(out.shape[-1]))
-    try:
-        weight = next(network.parameters())
+    layers = (str(network), crop)
+    if layers not in _FEATURES:
+        copied, found = copy.deepcopy(network), []
+        set_halo(copied, 0)
+        last_features(copied).register_forward_hook(lambda module, given, out: found.append(out.shape[-1]))
+        weight = next(copied.parameters())
         with torch.inference_mode():
-            network(torch.zeros(1, _bands(network), crop, crop, dtype=weight.dtype, device=weight.device))
-    finally:
-        handle.remove()
-    return found[0]
+            copied(torch.zeros(1, _bands(copied), crop, crop, dtype=weight.dtype, device=weight.device))
+        _FEATURES[layers] = found[0]
+    return _FEATURES[layers]
 
 
 def _bands(network: nn.Module) -> int:

@@ -25,7 +25,7 @@ from torch import Tensor, fx, nn
 
 from geoprospect._kernels.patches import gather
 from geoprospect.applicability import dissimilarity
-from geoprospect.dense import STRIDES, Dense, slid
+from geoprospect.dense import STRIDES, Dense, context_of, slid
 from geoprospect.errors import DeviceError, DivergenceError, InputError
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import folded, with_projection
@@ -53,7 +53,7 @@ _BATCH = {"cpu": 64, "cuda": 1024}
 # Cells of windows in a tile: what a kill costs at most, some 100 s of resnet50 on a CPU.
 _MOST_CELLS = {"cpu": 1024 * 224**2, "cuda": 65_536 * 224**2}
 # Values that are scaled in one go, in float64.
-_SCALED_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
+_SCALED_AT_ONCE = {"cpu": 2**17, "cuda": 2**27}
 # Where launches take longer than what they launch: small windows, and so many batches of them.
 _RECORDED_CROP, _WORTH_RECORDING = 96, 4
 _RECORDING = threading.Lock()
@@ -287,11 +287,14 @@ class Ground:
     ) -> None:  # fmt: skip
         self._cells = torch.zeros(rows, cols, len(model.bands), dtype=dtype, device=device)
         self._valid = torch.zeros(rows, cols, dtype=torch.bool, device=device)
-        self._offset, self._scale = (torch.from_numpy(a).to(device) for a in (model.offset, model.scale))
         packed = np.array([(np.nan if p.nodata is None else p.nodata, p.scale, p.offset) for p in packing])
-        self._nodata = torch.from_numpy(packed[:, 0]).to(device)  # NaN equals nothing
+        self._marked = bool((~np.isnan(packed[:, 0])).any())
         self._packed = bool((packed[:, 1:] != (1, 0)).any())
-        self._unpack = torch.from_numpy(packed[:, 1:].astype(np.float32)).to(device)  # (C, 2)
+        # Of each band, (C, 1, 1); NaN equals nothing.
+        self._offset, self._scale, self._nodata, self._times, self._plus = (
+            torch.from_numpy(np.ascontiguousarray(numbers)).to(device)[:, None, None]
+            for numbers in (model.offset, model.scale, packed[:, 0], *packed[:, 1:].T.astype(np.float32))
+        )
         self.top, self._held = 0, 0  # the first row of the survey that is held, and how many are
 
     @property
@@ -318,15 +321,17 @@ class Ground:
         """Take in the next rows (C, h, X), as the survey keeps them."""
         n, step = rows.shape[1], max(1, _SCALED_AT_ONCE[rows.device.type] // (rows.shape[0] * rows.shape[2]))
         for start in range(0, n, step):
-            values = rows[:, start : start + step].permute(1, 2, 0)  # (h, X, C)
-            found = torch.isfinite(values) & (values != self._nodata)
+            values = rows[:, start : start + step]  # (C, h, X)
+            place = slice(self._held, self._held + values.shape[1])
+            found = torch.isfinite(values)
+            if self._marked:
+                found &= values != self._nodata
             if self._packed:
-                values = values.float() * self._unpack[:, 0] + self._unpack[:, 1]
+                values = values.float() * self._times + self._plus
             # In float64, and rounded once: as training scales.
-            scaled = (values.double() - self._offset) / self._scale
-            place = slice(self._held, self._held + len(values))
-            self._cells[place] = scaled.masked_fill_(~found, 0)
-            self._valid[place] = found.all(2)
+            scaled = values.to(torch.float64, copy=True).sub_(self._offset).div_(self._scale)
+            self._cells[place] = scaled.masked_fill_(~found, 0).permute(1, 2, 0)
+            self._valid[place] = found.all(0)
             self._held = place.stop
 
     def add_empty(self, n: int) -> None:
@@ -719,7 +724,7 @@ def halo_of(model: ProspectivityModel, stride: int) -> int:
     InputError
         When the stride is no multiple of 4, or a network cannot be slid exactly.
     """
-    return max(slid(network, model.crop, trunk_stride(stride)).halo for network in model.networks)
+    return max(context_of(network, model.crop, trunk_stride(stride)) for network in model.networks)
 
 
 def ruined(number: int) -> DivergenceError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -165,15 +167,36 @@ def set_halo(network: nn.Module, cells: int) -> None:
     last_features(network).features = cells // FEATURE_STRIDE
 
 
-def traced(network: nn.Module) -> fx.GraphModule:
-    """Return the graph of a network from `build_network`, its layers as they are."""
+def graph_of(network: nn.Module) -> fx.GraphModule:
+    """Return a network from `build_network`, in evaluation, as a graph with layers of its own.
+
+    Every batch normalisation is in the weights of the convolution before it.
+    """
     shuffle = _torchvision_models().shufflenetv2.channel_shuffle
 
     class Tracer(fx.Tracer):
         def is_leaf_module(self, module: nn.Module, name: str) -> bool:
             return isinstance(module, (Crop, nn.Linear)) or super().is_leaf_module(module, name)
 
-    return fx.GraphModule(network, Tracer(autowrap_functions=(shuffle,)).trace(network))
+    graph = Tracer(autowrap_functions=(shuffle,)).trace(network)
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    uses = Counter(str(node.target) for node in calls)
+    layers: dict[str, Any] = {}
+    for node in calls:
+        layer, before = network.get_submodule(str(node.target)), node.args[0]
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(before, fx.Node) and before.op == "call_module":
+            convolution = network.get_submodule(str(before.target))
+            once = len(before.users) == uses[str(before.target)] == 1
+            if once and isinstance(convolution, nn.Conv2d):
+                layers[str(before.target)] = fuse_conv_bn_eval(convolution, layer)
+                node.replace_all_uses_with(before)
+                graph.erase_node(node)
+                continue
+        layers[str(node.target)] = layer
+    own = {name: copy.deepcopy(one) if one is network.get_submodule(name) else one for name, one in layers.items()}
+    named = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
+    own |= {name: copy.deepcopy(operator.attrgetter(name)(network)) for name in named}
+    return fx.GraphModule(own, graph).eval()
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -182,33 +205,14 @@ def folded(network: nn.Module) -> nn.Module:
     In mixed precision its mean over the image and its head compute in the precision of the weights. A network that is
     not from `build_network` is copied as it is.
     """
-    copied = copy.deepcopy(network).eval()
-    if not any(isinstance(module, Crop) for module in copied.modules()):
-        return copied
-    graph = traced(copied)
-    fold_norms(graph)
+    if not any(isinstance(module, Crop) for module in network.modules()):
+        return copy.deepcopy(network).eval()
+    graph = graph_of(copy.deepcopy(network).eval() if network.training else network)
     dtype = next(graph.parameters()).dtype
     for name, module in list(graph.named_modules()):
         if isinstance(module, (Crop, nn.Linear)):
             graph.set_submodule(name, _InFull(module, dtype))
     return graph.requires_grad_(False)
-
-
-def fold_norms(graph: fx.GraphModule) -> None:
-    """Put every batch normalisation that follows a convolution into its weights, in place."""
-    for node in list(graph.graph.nodes):
-        if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), nn.BatchNorm2d):
-            continue
-        before = node.args[0]
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
-            continue
-        convolution, norm = (graph.get_submodule(str(one.target)) for one in (before, node))
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            graph.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
-            node.replace_all_uses_with(before)
-            graph.graph.erase_node(node)
-    graph.delete_all_unused_submodules()
-    graph.recompile()
 
 
 def in_full(x: Tensor) -> torch.autocast:
