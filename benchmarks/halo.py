@@ -5,7 +5,8 @@ alone. With a halo, steps with 0 and 64 cells of context alternate in the last t
 statistics are kept as training left them, or estimated anew over the training windows without context, with it, or of
 both in turn; "each its own" takes those without context for windows and those with it for the ground. Scores are rank
 AUCs within folds of the windows held out, cut out by themselves ("window") or seen with their context ("dense"), with
-the difference of the probabilities between.
+the difference of the probabilities between. "another seed" is the yardstick for that: two networks with a halo that
+differ in their seed alone, both by window.
 
     python benchmarks/halo.py [cpu|cuda] [number of surveys]
 """
@@ -17,6 +18,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 import geoprospect as gp
@@ -61,7 +63,8 @@ def estimated(model, windows, survey, halos, passes=4):
 def compared(label, by_window, dense):
     gap, sides = np.abs(by_window - dense), (by_window > 0.5) != (dense > 0.5)
     return {"window": rank_auc(label, by_window), "dense": rank_auc(label, dense), "mean of the gap": gap.mean(),
-            "99 % of it": np.quantile(gap, 0.99), "change side": sides.mean()}  # fmt: skip
+            "99 % of it": np.quantile(gap, 0.99), "change side": sides.mean(),
+            "rank correlation": spearmanr(by_window, dense).statistic}  # fmt: skip
 
 
 def main():
@@ -72,9 +75,9 @@ def main():
         windows = gp.sample_windows(survey, area.deposits, size=SIZE, crop=CROP, rng=seed)
         for fit, test in gp.spatial_folds(windows, FOLDS, context=HALO):
             fitted, tested = windows[fit], windows[test]
-            plain, haloed = (
-                gp.train(fitted, survey, "resnet18", device=str(device), rng=seed, epochs=EPOCHS, halo=halo)
-                for halo in (0, HALO)
+            plain, haloed, again = (
+                gp.train(fitted, survey, "resnet18", device=str(device), rng=rng, epochs=EPOCHS, halo=halo)
+                for rng, halo in ((seed, 0), (seed, HALO), (seed + 1000, HALO))
             )
             kept = {
                 "no halo": plain,
@@ -87,6 +90,9 @@ def main():
                 name: [predict_windows(model, survey, tested, str(device), halo=halo) for halo in (0, HALO)]
                 for name, model in kept.items()
             }
+            seen["another seed"] = [
+                seen["halo, as training left them"][0], predict_windows(again, survey, tested, str(device))
+            ]  # fmt: skip
             seen["halo, each its own"] = [seen["halo, of windows"][0], seen["halo, with context"][1]]
             rows += [{"statistics": name, **compared(tested.labels, *both)} for name, both in seen.items()]
     print(

@@ -51,7 +51,7 @@ def test_the_single_steps_lead_from_a_table_to_targets(tables, tmp_path):
         ("grid", tables / "samples.csv", "--crs", "EPSG:32649", "--resolution", 430, "--out", survey),
         ("screen", survey, deposits, "--out", tmp_path / "ranking.csv"),
         ("train", survey, deposits, "--bands", "Cu, Zn", "--size", 16, "--crop", 14, "--n-ore", 60, "--n-barren", 60,
-         "--network", "resnet18", "--epochs", 1, "--folds", 2, "--out", tmp_path / "model"),
+         "--network", "shufflenet_v2_x1_0", "--epochs", 1, "--folds", 2, "--out", tmp_path / "model"),
         ("predict", tmp_path / "model", survey, "--stride", 8, "--out", tmp_path / "map.tif"),
         ("targets", tmp_path / "map.tif", "--threshold", 0.1, "--deposits", deposits, "--out", tmp_path / "t.gpkg"),
     ]  # fmt: skip

@@ -14,10 +14,11 @@ import geoprospect as gp
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+FEW = "--ore 40 --barren 70 --epochs 1 --folds 2 --network shufflenet_v2_x1_0 --device cpu"
 SMALL = {
     "gridding_methods": "--samples 250 --resolution 800",
-    "paper_pipeline": "--cells 96 --ore 40 --barren 70 --epochs 1 --folds 2 --stride 4 --device cpu",
-    "your_own_csv": "--resolution 600 --size 8 --ore 40 --barren 70 --epochs 1 --folds 2 --device cpu",
+    "paper_pipeline": f"--cells 96 --stride 4 {FEW}",
+    "your_own_csv": f"--resolution 600 --size 8 {FEW}",
 }
 
 

@@ -51,7 +51,7 @@ class Means(nn.Module):
 
 def make_model(
     networks: list[nn.Module], bands: tuple[str, ...] = ("Cu", "Au", "W"), size: int = 8, crop: int = 8,
-    network: str = "resnet18",
+    network: str = "shufflenet_v2_x1_0",
 ) -> ProspectivityModel:  # fmt: skip
     n = len(bands)
     return ProspectivityModel(

@@ -18,7 +18,7 @@ from geoprospect.errors import GeoprospectError, OutputError
 SMALL = {
     "grid": {"shape": (96, 96)},
     "windows": {"size": 16, "crop": 14, "n_ore": 60, "n_barren": 60},
-    "training": {"network": "resnet18", "epochs": 1},
+    "training": {"network": "shufflenet_v2_x1_0", "epochs": 1},
     "validation": {"folds": 2, "map_stride": 16},
     "prediction": {"stride": 8},
 }
@@ -97,8 +97,8 @@ def test_the_scores_put_the_honest_ones_first_and_name_the_others(done):
     assert "trained on" in scores["paper_protocol"]["what"]
     methods = {row["method"]: row for row in scores["spatially_separated"]["methods"]}
     assert list(methods) == done.scores.table.index.tolist()
-    assert {"resnet18", "best element", "nearest deposit", "no chemistry"} < set(methods)
-    assert methods["resnet18"]["auc"] == pytest.approx(done.scores.table.loc["resnet18", "auc"])
+    assert {"shufflenet_v2_x1_0", "best element", "nearest deposit", "no chemistry"} < set(methods)
+    assert methods["shufflenet_v2_x1_0"]["auc"] == pytest.approx(done.scores.table.loc["shufflenet_v2_x1_0", "auc"])
     assert scores["paper_protocol"]["tp"] == done.paper_protocol.tp
     assert (scores["calibration"] is None) is (done.model.calibration is None)
 

@@ -20,7 +20,7 @@ README = Path(__file__).parents[1] / "README.md"
 SIZES = [
     ("shape=(3072, 3072)", "shape=(96, 96)", 1),
     ("size=256, crop=224", "size=16, crop=14", 1),
-    ('network="resnet50"', 'network="resnet18", epochs=1, device="cpu"', 2),
+    ('network="resnet50"', 'network="shufflenet_v2_x1_0", epochs=1, device="cpu"', 2),
     ("stride=32", "stride=8", 1),
 ]
 
@@ -88,7 +88,7 @@ def test_the_lines_lead_from_a_table_of_samples_to_a_map(
 
     scores, model = names["scores"], names["model"]
     assert isinstance(scores, gp.Scores)
-    assert "resnet18" in scores.summary
+    assert "shufflenet_v2_x1_0" in scores.summary
     assert scores.table.loc["random forest", "auc"] > 0.6
     assert isinstance(model, gp.ProspectivityModel)
     assert set(model.bands) == selected

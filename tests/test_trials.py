@@ -111,7 +111,7 @@ def test_where_there_is_nothing_separate_ground_finds_nothing_and_the_papers_pro
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         control = gp.null_control(
-            survey, area.deposits, "resnet18", n=6, rng=1, folds=3, device="cpu", recipe="quick", lr=0.02,
+            survey, area.deposits, "shufflenet_v2_x1_0", n=6, rng=1, folds=3, device="cpu", recipe="quick", lr=0.02,
             windows={"size": 8, "crop": 7, "n_ore": 150, "n_barren": 150},
         )  # fmt: skip
     assert len(control.table) == 6
@@ -155,7 +155,7 @@ def test_deposits_off_the_grid_have_no_null(survey):
 )
 def test_windows_that_cannot_be_cut_are_refused_by_name(area, survey, windows, message):
     with pytest.raises(InputError, match=message):
-        gp.null_control(survey, area.deposits, "resnet18", n=1, rng=0, windows=windows)
+        gp.null_control(survey, area.deposits, "shufflenet_v2_x1_0", n=1, rng=0, windows=windows)
 
 
 def test_deposits_and_survey_of_a_null_are_named(area, survey):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (60, 60))
 # Four clusters of two deposits: north-west, south-west, north-east, south-east.
 PLACES = [(9, 10), (12, 12), (48, 11), (50, 8), (10, 47), (12, 50), (49, 48), (52, 51)]
-METHODS = ["resnet18", *(name for name in BASELINES if name != "no chemistry")]
+METHODS = ["shufflenet_v2_x1_0", *(name for name in BASELINES if name != "no chemistry")]
 
 
 def deposits_at(places: list[tuple[int, int]]) -> gpd.GeoDataFrame:
@@ -76,8 +76,8 @@ def without_forest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> gp.Scores:
     asked: dict[str, Any] = {
-        "network": "resnet18", "folds": 4, "rng": 0, "epochs": 1, "device": "cpu", "recipe": "gao2022", "buffer": 0.0,
-        "map_stride": 0, "paper_protocol": False,
+        "network": "shufflenet_v2_x1_0", "folds": 4, "rng": 0, "epochs": 1, "device": "cpu", "recipe": "gao2022",
+        "buffer": 0.0, "map_stride": 0, "paper_protocol": False,
     }  # fmt: skip
     return gp.cross_validate(windows, survey, **asked | changed)
 
@@ -270,7 +270,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others() -> None:
     one, again, other = cross_validate(rng=5), cross_validate(rng=5), cross_validate(rng=6)
     for name in ("table", "windows", "folds"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(again, name), check_exact=True)
-    assert not one.windows["resnet18"].equals(other.windows["resnet18"])
+    assert not one.windows["shufflenet_v2_x1_0"].equals(other.windows["shufflenet_v2_x1_0"])
     assert not one.table["low"].equals(other.table["low"])
 
 
@@ -565,7 +565,7 @@ def test_a_classifier_of_ones_own_joins_under_its_name_and_an_empty_mapping_leav
     table = cross_validate(baselines={"naive Bayes": GaussianNB()}).table
     assert table.loc["naive Bayes", "auc"] > 0.9
     assert 0 <= table.loc["naive Bayes", "brier"] < 0.25  # it gives probabilities
-    assert cross_validate(baselines={}).table.index.tolist() == ["resnet18"]
+    assert cross_validate(baselines={}).table.index.tolist() == ["shufflenet_v2_x1_0"]
     with pytest.raises(InputError, match="'best element' is the name of one that is there already"):
         cross_validate(baselines={"best element": GaussianNB()})
 
