@@ -442,7 +442,7 @@ survey = gp.interpolate(area.samples["Cu"], area.grid, "nearest")  # compiles no
 windows = gp.sample_windows(survey, area.deposits, 8, 8, 40, 40, rng=0)
 import torch
 assert torch.get_num_threads() == 1
-model = gp.train(windows, survey, "resnet18", epochs=1, device="cpu", rng=0)
+model = gp.train(windows, survey, "shufflenet_v2_x1_0", epochs=1, device="cpu", rng=0)
 print(gp.predict(model, survey, device="cpu").probability.notnull().all().item())
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -244,9 +245,8 @@ def make_survey(
 
     # A stream for each step, so that one step's settings do not move the next one's numbers.
     root = int(check_rng(rng).integers(2**63))
-    streams = np.random.SeedSequence([root, ord(area)]).spawn(4)
-    for_land, for_ore, for_places, for_rocks = (np.random.default_rng(stream) for stream in streams)
-    land = _make_land(for_land, place)
+    _, for_ore, for_places, for_rocks = _streams(root, area)
+    land = _make_land(root, area)
     ore = _draw_ore(for_ore, land, n_deposits)
     halo = _washed(_halo(ore, land)[:, None], land)[:, 0]
     at, points = _sample_channels(for_places, land, n_samples)
@@ -275,6 +275,11 @@ def make_survey(
         signal=signal,
         seed=None if rng is None or isinstance(rng, np.random.Generator) else int(rng),
     )
+
+
+def _streams(root: int, area: str) -> list[np.random.Generator]:
+    """Return the generators of land, ore, places and rocks."""
+    return [np.random.default_rng(stream) for stream in np.random.SeedSequence([root, ord(area)]).spawn(4)]
 
 
 def _check_at_most(name: str, value: int, maximum: int, reason: str) -> None:
@@ -308,8 +313,10 @@ def _smooth_field(rng: np.random.Generator, length: float, stretch: float = 1.0)
     return _random_field(rng, amplitude)
 
 
-def _make_land(rng: np.random.Generator, place: _Area) -> _Land:
+@functools.lru_cache(maxsize=4)  # surveys of one seed lie on one land, whatever their samples, signal and shape
+def _make_land(root: int, area: str) -> _Land:
     """Make a fractal terrain that falls to the south-east, and its drainage."""
+    place, rng = _AREAS[area], _streams(root, area)[0]
     cell = place.side / _SIDE
     # A power law, flattened above some 15 km, is how real relief is distributed over lengths.
     relief = _random_field(rng, lambda down, across: (down**2 + across**2 + (cell / 15_000) ** 2) ** -1.0)
@@ -318,7 +325,10 @@ def _make_land(rng: np.random.Generator, place: _Area) -> _Land:
     elevation = (60 + 900 * (surface - surface.min()) / np.ptp(surface)).ravel()
     receiver = _receivers(elevation)
     cells = _accumulated(np.ones((_SIDE**2, 1)), receiver, 1.0)[:, 0]
-    return _Land(place.corner, cell, elevation, receiver, cells * (cell / 1000) ** 2)
+    land = _Land(place.corner, cell, elevation, receiver, cells * (cell / 1000) ** 2)
+    for kept in (land.elevation, land.receiver, land.catchment):
+        kept.flags.writeable = False
+    return land
 
 
 def _receivers(elevation: Floats) -> NDArray[np.int64]:
