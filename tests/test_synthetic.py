@@ -7,8 +7,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import skew
 from sklearn.metrics import roc_auc_score
 
-from geoprospect.errors import InputError
 from geoprospect import synthetic
+from geoprospect.errors import InputError
 from geoprospect.synthetic import SyntheticSurvey, make_survey
 
 SEEDS = range(4)
