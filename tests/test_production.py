@@ -26,6 +26,7 @@ import geoprospect as gp
 from geoprospect import engine, stores
 from geoprospect.errors import CorruptFileError, CRSError, DataWarning, InputError, NameNotFoundError, OutputError
 from geoprospect.networks import build_network
+from geoprospect.sources import Padded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -231,11 +232,11 @@ def test_every_block_is_read_once_but_where_strips_meet(tmp_path: Path, monkeypa
     times, lines = np.zeros(GRID.shape, dtype=int), []
     read = stores._Tiffs.read
 
-    def counting(self: Any, bands: tuple[str, ...], rows: slice, cols: slice) -> Any:
+    def counting(self: Any, bands: tuple[str, ...], rows: slice, cols: slice, into: Any) -> Any:
         assert bands == BANDS  # Zn is none of the model's
         times[rows, cols] += 1
         lines.append(rows.stop - rows.start)
-        return read(self, bands, rows, cols)
+        return read(self, bands, rows, cols, into)
 
     monkeypatch.setattr(stores._Tiffs, "read", counting)
     source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
@@ -437,6 +438,21 @@ def test_the_threads_of_torch_are_those_of_the_plan_and_given_back(
     gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
     assert torch.get_num_threads() == 2
     assert set(seen) == {1}
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask", "COG", "Zarr", "one file a band"])
+def test_a_source_reads_into_memory_that_is_there(kind: str, tmp_path: Path) -> None:
+    source = stores.open_source(written(kind, make_survey(), tmp_path))
+    rows, cols = slice(3, 9), slice(5, 17)
+    there = np.full((2, 6, 12), 7, source.dtype(BANDS))
+    assert source.read(BANDS, rows, cols, there) is there
+    np.testing.assert_array_equal(there, source.read(BANDS, rows, cols))
+    around = Padded(source, ((4, 0), (8, 8)))
+    assert around.read(BANDS, slice(7, 13), slice(13, 25), there) is there
+    np.testing.assert_array_equal(there, source.read(BANDS, rows, cols))
+    beyond = around.read(BANDS, slice(1, 7), slice(13, 25), there)
+    assert np.isnan(beyond[:, :3]).all()
+    np.testing.assert_array_equal(beyond[:, 3:], source.read(BANDS, slice(0, 3), cols))
 
 
 def test_a_source_may_go_to_another_process(tmp_path: Path) -> None:

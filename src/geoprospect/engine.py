@@ -442,13 +442,18 @@ class Engine:
             self._ground_dtype,
             [source.packing(b) for b in bands],
         )
+        # One is read into while what the other holds goes to the device. Fresh memory would cost more than reading.
+        largest = max((rows.stop - rows.start) * (cols.stop - cols.start) for _, rows, _ in todo)
+        size, pinned = len(bands) * largest * source.dtype(bands).itemsize, self.device.type == "cuda"
+        buffers = [torch.empty(size, dtype=torch.uint8, pin_memory=pinned) for _ in todo[:2]]
         with ThreadPoolExecutor(1, "geoprospect-read") as reader:
             ahead: Future[tuple[int, Tensor | None]] | None = None
             for number, (tile, rows, _) in enumerate(todo):
-                ahead = ahead or reader.submit(self._read, source, rows, cols)
+                ahead = ahead or reader.submit(self._read, source, rows, cols, buffers[0])
                 (n, values), ahead = ahead.result(), None
                 if number + 1 < len(todo):
-                    ahead = reader.submit(self._read, source, todo[number + 1][1], cols)
+                    # Free: what it held was waited for with the tile before.
+                    ahead = reader.submit(self._read, source, todo[number + 1][1], cols, buffers[(number + 1) % 2])
                 ground.go_down(ground_of(tile, crop, self.settings, shape)[0].start)
                 with torch.inference_mode():
                     if values is None:
@@ -459,13 +464,17 @@ class Engine:
                     found = self._predicted(ground, tile, cols.start, done)
                 yield tile, found  # outside: whoever takes it must not be in inference mode
 
-    def _read(self, source: Source, rows: slice, cols: slice) -> tuple[int, Tensor | None]:
+    def _read(self, source: Source, rows: slice, cols: slice, buffer: Tensor) -> tuple[int, Tensor | None]:
         """Return how many rows are read, and their values, ready for the device; None where there are none at all."""
-        read = source.read(self.model.bands, rows, cols)
-        if read.dtype.kind == "f" and not np.isfinite(read).any():
-            return rows.stop - rows.start, None
+        bands, dtype = self.model.bands, source.dtype(self.model.bands)
+        shape = (len(bands), rows.stop - rows.start, cols.stop - cols.start)
+        into = buffer[: math.prod(shape) * dtype.itemsize].numpy().view(dtype).reshape(shape)
+        read = source.read(bands, rows, cols, into)
+        # Some are looked at first: one that is finite settles it.
+        if read.dtype.kind == "f" and not (np.isfinite(read[:, ::32, ::32]).any() or np.isfinite(read).any()):
+            return shape[1], None
         values = torch.from_numpy(read)
-        return rows.stop - rows.start, values.pin_memory() if self.device.type == "cuda" else values
+        return shape[1], values.pin_memory() if self.device.type == "cuda" and read is not into else values
 
     def _predicted(self, ground: Ground, tile: Tile, left: int, done: Callable[[int], Any]) -> dict[str, NDArray[Any]]:
         step, crop = self.settings.stride, self.model.crop

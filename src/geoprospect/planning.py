@@ -165,7 +165,7 @@ def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings:
     strips = strips_of(model, source, settings)
     grid, shape, (ny, nx) = source.grid.strided(model.crop, settings.stride), source.grid.shape, inside.grid.shape
     north, west = source.origin
-    itemsize, read, held = source.itemsize(model.bands), 0, 0
+    itemsize, read, held = len(model.bands) * source.dtype(model.bands).itemsize, 0, 0
     a_cell = bytes_per_cell(model)
     block = readable(source.block, shape, a_cell, settings)
     for strip in strips:

@@ -37,12 +37,12 @@ class Source(Protocol):
         """Return how a band keeps its values."""
         ...
 
-    def itemsize(self, bands: tuple[str, ...]) -> int:
-        """Return the bytes of a cell, all these bands together."""
+    def dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
+        """Return the type that holds the kept values of all these bands."""
         ...
 
-    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
-        """Return the kept values (C, h, w) of a rectangle."""
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle; in `into`, of that shape and `dtype`, where that can be."""
         ...
 
     def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
@@ -72,18 +72,18 @@ class InMemory:
         """Return how a band keeps its values."""
         return Packing()
 
-    def itemsize(self, bands: tuple[str, ...]) -> int:
-        """Return the bytes of a cell, all these bands together."""
-        return len(bands) * self._dtype(bands).itemsize
-
-    def _dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
+    def dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
+        """Return the type that holds the kept values of all these bands."""
         found = np.result_type(*(self._bands[name].dtype for name in bands))
         return np.dtype(np.uint8) if found == np.bool_ else found
 
-    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
-        """Return the kept values (C, h, w) of a rectangle."""
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle; in `into`, of that shape and `dtype`, where that can be."""
+        values = room(len(bands), rows, cols, self.dtype(bands)) if into is None else into
         pieces = xr.Dataset({name: self._bands[name].variable[rows, cols] for name in bands}).compute()
-        return np.stack([pieces[name].to_numpy().astype(self._dtype(bands), copy=False) for name in bands])
+        for name, plane in zip(bands, values, strict=True):
+            plane[...] = pieces[name].to_numpy()
+        return values
 
     def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
@@ -121,11 +121,11 @@ class Padded:
         """Return how a band keeps its values."""
         return self._source.packing(band)
 
-    def itemsize(self, bands: tuple[str, ...]) -> int:
-        """Return the bytes of a cell, all these bands together."""
-        return self._source.itemsize(bands)
+    def dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
+        """Return the type that holds the kept values of all these bands, within the survey."""
+        return self._source.dtype(bands)
 
-    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice, into: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the kept values (C, h, w) of a rectangle; where it leaves the survey as floats, NaN beyond it."""
         inside, place = [], []
         for at, before, length in zip((rows, cols), self.origin, self._source.grid.shape, strict=True):
@@ -135,9 +135,9 @@ class Padded:
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         if any(at.start == at.stop for at in inside):
             return np.full((len(bands), *shape), np.nan, dtype=np.float32)
+        if place == [slice(0, length) for length in shape]:
+            return self._source.read(bands, inside[0], inside[1], into)
         values = self._source.read(bands, inside[0], inside[1])
-        if values.shape[1:] == shape:
-            return values
         padded = np.full((len(bands), *shape), np.nan, dtype=np.result_type(values.dtype, np.float32))
         padded[:, place[0], place[1]] = values
         return padded
@@ -145,6 +145,11 @@ class Padded:
     def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
         return self._source.identity(bands)
+
+
+def room(n: int, rows: slice, cols: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array for the values of n bands in a rectangle."""
+    return np.empty((n, rows.stop - rows.start, cols.stop - cols.start), dtype=dtype)
 
 
 def largest(blocks: Sequence[Sequence[int]]) -> tuple[int, int]:

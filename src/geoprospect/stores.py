@@ -21,7 +21,7 @@ from geoprospect._checks import check_input_file
 from geoprospect.errors import CorruptFileError, InputError
 from geoprospect.grid import Grid
 from geoprospect.rasters import as_it_lies, named_bands, named_files, open_geotiff
-from geoprospect.sources import InMemory, Packing, Source, grid_as_json, largest, stamp
+from geoprospect.sources import InMemory, Packing, Source, grid_as_json, largest, room, stamp
 
 SurveyLike = (
     xr.Dataset | str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]
@@ -77,10 +77,10 @@ class _Store(InMemory):
         ]
         self.block = largest([size for size in sizes if size])
 
-    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
-        """Return the kept values (C, h, w) of a rectangle."""
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle; in `into`, of that shape and `dtype`, where that can be."""
         try:
-            return super().read(bands, rows, cols)
+            return super().read(bands, rows, cols, into)
         except Exception as err:  # each codec has errors of its own
             raise CorruptFileError(f"{self._store}: cannot be read ({err}); the store is damaged") from err
 
@@ -147,14 +147,13 @@ class _Tiffs:
         """Return how a band keeps its values."""
         return Packing() if self._masked else self._packing[band]
 
-    def itemsize(self, bands: tuple[str, ...]) -> int:
-        """Return the bytes of a cell, all these bands together."""
-        return len(bands) * (4 if self._masked else np.result_type(*(self._dtypes[name] for name in bands)).itemsize)
+    def dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
+        """Return the type that holds the kept values of all these bands."""
+        return np.dtype(np.float32) if self._masked else np.result_type(*(self._dtypes[name] for name in bands))
 
-    def read(self, bands: tuple[str, ...], rows: slice, cols: slice) -> NDArray[Any]:
-        """Return the kept values (C, h, w) of a rectangle."""
-        dtype = np.dtype(np.float32) if self._masked else np.result_type(*(self._dtypes[name] for name in bands))
-        values = np.empty((len(bands), rows.stop - rows.start, cols.stop - cols.start), dtype=dtype)
+    def read(self, bands: tuple[str, ...], rows: slice, cols: slice, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the kept values (C, h, w) of a rectangle; in `into`, of that shape and `dtype`, where that can be."""
+        values = room(len(bands), rows, cols, self.dtype(bands)) if into is None else into
         for file in dict.fromkeys(self._places[name][0] for name in bands):
             here = [at for at, name in enumerate(bands) if self._places[name][0] == file]
             indexes = [self._places[bands[at]][1] for at in here]
