@@ -3,10 +3,11 @@
 import logging
 import math
 
+import dask.array
 import geopandas as gpd
 import numpy as np
 import pytest
-import rioxarray  # noqa: F401  (registers .rio)
+import rioxarray
 import shapely
 import xarray as xr
 from affine import Affine
@@ -52,6 +53,7 @@ def band(grid, **attrs):
         Affine(10, 0, 0, 0, 10, 0),
         Affine(10, 10, 0, 10, 10, 0),  # flat
         Affine(8, -6, 0, 6, 8, 0),  # turned and mirrored
+        Affine(math.nan, 6, 0, 6, -8, 0),
         Affine(-10, 0, 0, 0, -10, 0),
         Affine(0, 0, 0, 0, -10, 0),
         Affine(10, 0, math.nan, 0, -10, 0),
@@ -61,6 +63,18 @@ def band(grid, **attrs):
 def test_a_transform_that_is_not_finite_or_mirrored_is_refused(transform):
     with pytest.raises(InputError, match=r"^transform=\(.*\): needs a finite transform of rows from west to east"):
         gp.Grid(UTM, transform, (2, 3))
+
+
+def test_rows_and_columns_that_are_not_at_right_angles_are_refused():
+    with pytest.raises(InputError, match=r"at right angles; bring a sheared raster .* read_bands"):
+        gp.Grid(UTM, Affine(10, 3, 0, 0, -10, 0), (2, 3))
+
+
+def test_a_turn_that_moves_no_cell_is_none():
+    grid = gp.Grid(UTM, Affine(10, 1e-14, 0, -1e-13, -10, 0), (200, 300))
+    assert grid.north_up
+    assert grid == gp.Grid(UTM, Affine(10, 0, 0, 0, -10, 0), (200, 300))
+    assert not gp.Grid(UTM, Affine(10, 1e-6, 0, 1e-6, -10, 0), (200, 300)).north_up
 
 
 @pytest.mark.parametrize("transform", [None, (10, 0, 0, 0, -10, 0), "10 0 0"])
@@ -618,7 +632,7 @@ TURNED = {
     "by an angle": Affine(8, 6, 500_000, 6, -8, 2_400_000),
     "by a quarter": Affine(0, 10, 500_000, 10, 0, 2_400_000),
     "by a half": Affine(-10, 0, 500_000, 0, 10, 2_400_000),
-    "sheared": Affine(10, 3, 500_000, 0, -12, 2_400_000),
+    "oblong": Affine(8, 9, 500_000, 6, -12, 2_400_000),
 }
 
 
@@ -657,11 +671,29 @@ def test_data_of_a_turned_grid_know_where_they_lie_also_when_they_are_cut(turned
     assert gp.Grid.of(data["Cu"].isel(y=slice(2, 5), x=slice(4, None))) == turned.part(2, 4, (3, 7))
     assert gp.Grid.of(data.drop_vars(["row", "column"])) == turned
     assert data.rio.transform() == turned.transform
-    for some in (data.isel(y=slice(None, None, 2)), data.isel(x=slice(None, None, -1))):
+    for some in (
+        data.isel(y=slice(None, None, 2)), data.isel(x=slice(None, None, -1)), data.drop_vars("row"),
+        data.coarsen(y=7, x=11).mean(),
+    ):  # fmt: skip
         with pytest.raises(InputError, match="take every cell, in order"):
             gp.Grid.of(some)
     with pytest.raises(InputError, match="'row' is the name of a coordinate"):
         turned.dataset({"row": np.zeros((7, 11))})
+
+
+@pytest.mark.filterwarnings("ignore:Transform that is non-rectilinear")  # rioxarray
+def test_a_part_of_what_rioxarray_opens_lies_where_its_coordinates_say(turned, tmp_path):
+    gp.write_cog(turned.dataset({"Cu": np.arange(77, dtype="float32").reshape(7, 11)}), tmp_path / "turned.tif")
+    with rioxarray.open_rasterio(tmp_path / "turned.tif", band_as_variable=True) as data:
+        if "xc" not in data.coords:  # of a turn by a half there are x and y, which run backwards
+            with pytest.raises(InputError, match="do not run in even steps, north up"):
+                gp.Grid.of(data)
+            return
+        assert gp.Grid.of(data) == turned
+        assert gp.Grid.of(data.isel(y=slice(2, 5), x=slice(4, None))) == turned.part(2, 4, (3, 7))
+        assert gp.Grid.of(data["band_1"].isel(y=[6], x=slice(1, 3))) == turned.part(6, 1, (1, 2))
+        with pytest.raises(InputError, match="'xc' and 'yc' do not run along its cells"):
+            gp.Grid.of(data.isel(x=slice(None, None, 2)))
 
 
 @pytest.mark.parametrize("name", ["x", "y", "bounds"])
@@ -671,14 +703,17 @@ def test_what_a_turned_grid_does_not_have_is_refused_with_the_cure(name, turned)
 
 
 def test_a_turned_survey_is_refused_before_anything_is_computed(turned):
-    survey = turned.dataset({"Cu": np.ones((7, 11))}, {"Cu": {"units": "ppm"}})
+    def computed(block):
+        raise AssertionError("a block was computed")
+
+    lazy = dask.array.map_blocks(computed, dask.array.ones((7, 11), chunks=4), dtype=float, meta=np.empty((0, 0)))
+    survey = turned.dataset({"Cu": lazy}, {"Cu": {"units": "ppm"}})
     deposits = gpd.GeoDataFrame(geometry=gpd.points_from_xy(*turned.xy([3], [5])), crs=UTM)
     samples = gp.Samples(np.column_stack(turned.xy([3], [5])), [[1.0]], ("Cu",), ("ppm",), UTM)
     for refused in (
         lambda: gp.sample_windows(survey, deposits, size=2, crop=2, rng=0),
         lambda: gp.screen(survey, deposits),
         lambda: gp.interpolate(samples, turned),
-        lambda: gp.plotting.element_map(survey, "Cu"),
     ):
         with pytest.raises(InputError, match="turned against its CRS"):
             refused()
@@ -690,3 +725,17 @@ def test_distances_on_a_turned_grid_are_those_of_its_cells(turned):
     x, y = turned.xy(*np.mgrid[:7, :11])
     expected = np.hypot(x[..., None] - place[:, 0], y[..., None] - place[:, 1]).min(axis=-1)
     np.testing.assert_allclose(gp.support(samples, turned).distance, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_figures_of_a_turned_raster_are_refused_by_the_name_of_the_argument(turned):
+    survey = turned.dataset({"Cu": np.ones((7, 11))})
+    with pytest.raises(InputError, match=r"^survey: lies on Grid\(7 x 11 cells .* turned by"):
+        gp.plotting.element_map(survey, "Cu")
+    with pytest.raises(InputError, match=r"^probability: lies on Grid"):
+        gp.plotting.probability_map(survey["Cu"])
+
+
+def test_blocks_of_a_turned_grid_broadcast_as_those_of_one_that_is_north_up(turned):
+    boxes = turned.boxes(0, [0, 2], [[1], [2]], 3)
+    assert boxes.shape == GRID.boxes(0, [0, 2], [[1], [2]], 3).shape == (2, 2)
+    assert boxes[1, 1].area == pytest.approx(6 * turned.cell_area)

@@ -21,7 +21,7 @@ from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
 from geoprospect.folds import Fold, check_folds
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel, check_fit
 from geoprospect.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
@@ -393,6 +393,7 @@ def attribute(
             "method='integrated_gradients': group normalisation scales whatever a window holds to one size, so nothing "
             "lies between mean ground and a window; take method='gradcam', or train with norm='batch'"
         )
+    grid_of_survey(survey)
     bands, valid = model.stack(survey)
     places = _places(model, survey, where, stride)
     share = _share_valid(valid, places, model.crop)

@@ -24,6 +24,7 @@ log = logging.getLogger("geoprospect")
 
 # A UTM zone is 6 degrees wide and distorts by 4e-4; twice as far out, by 4e-3.
 _WIDEST_FOR_UTM = 12.0
+_SHEAR = 0.02  # cosine of the angle between rows and columns, about a degree off
 # Dims of a grid that is turned against its CRS, and the coordinates that number its cells.
 _NUMBERED = (("y", "row"), ("x", "column"))
 
@@ -58,8 +59,8 @@ class Grid:
     CRSError
         When `crs` is missing or unknown.
     InputError
-        When the transform is mirrored, as where rows run from south to north, flat or not finite, or the shape is not
-        positive.
+        When the transform is mirrored, as where rows run from south to north, sheared or not finite, or the shape is
+        not positive.
 
     Examples
     --------
@@ -95,6 +96,14 @@ class Grid:
                 "south (a > 0, e < 0), or one that is turned from there; turn a raster over whose rows run from south "
                 "to north, for example data[::-1]"
             )
+        if abs(t.a * t.b + t.d * t.e) > _SHEAR * math.hypot(t.a, t.d) * math.hypot(t.b, t.e):
+            raise InputError(
+                f"transform={tuple(t[:6])}: needs rows and columns at right angles; bring a sheared raster onto a grid "
+                "with read_bands(path, grid)"
+            )
+        # What programs write for none, after a rounding or two: no cell moves by a millionth of its size.
+        if t.a > 0 > t.e and max(abs(t.b / t.a) * self.shape[0], abs(t.d / t.e) * self.shape[1]) < 1e-6:
+            object.__setattr__(self, "transform", Affine(t.a, 0, t.c, 0, t.e, t.f))
 
     @classmethod
     def covering(
@@ -208,7 +217,7 @@ class Grid:
         if "GeoTransform" in mapping:
             grid = cls(crs, Affine.from_gdal(*map(float, str(mapping["GeoTransform"]).split())), shape)
             if not grid.north_up and not {"y", "x"} & set(data.coords):
-                row, col = (_first(data, dim, name) for dim, name in _NUMBERED)
+                row, col = _corner_in(data, grid)
                 return grid.part(row, col, shape)
             if grid.north_up and _follows(data, grid):
                 return grid
@@ -422,16 +431,15 @@ class Grid:
         -------
         ndarray of shapely.Polygon
         """
-        row, col = np.asarray(row, dtype=np.float64), np.asarray(col, dtype=np.float64)
+        row, col, height, width = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (row, col, height, width)))
         t = self.transform
         if self.north_up:
             left, top = t.c + t.a * col, t.f + t.e * row
-            right, bottom = left + t.a * np.asarray(width), top + t.e * np.asarray(height)
+            right, bottom = left + t.a * width, top + t.e * height
             polygons: NDArray[np.object_] = np.atleast_1d(shapely.box(left, bottom, right, top))
             return polygons
-        east, south = col + np.asarray(width), row + np.asarray(height)
-        around = [np.broadcast_arrays(*at) for at in ((col, row), (east, row), (east, south), (col, south))]
-        across, down = np.moveaxis(np.array(around), 0, -1)  # of the four corners, on the last axis
+        across = np.stack([col, col + width, col + width, col], axis=-1)  # of the four corners
+        down = np.stack([row, row, row + height, row + height], axis=-1)
         places = np.stack([t.c + t.a * across + t.b * down, t.f + t.d * across + t.e * down], axis=-1)
         turned: NDArray[np.object_] = np.atleast_1d(shapely.polygons(places))
         return turned
@@ -545,13 +553,13 @@ class Grid:
         return data
 
 
-def check_north_up(grid: Grid, argument: str = "grid") -> None:
+def check_north_up(grid: Grid, argument: str | None = None) -> None:
     """Raise where a grid is turned against its CRS."""
     if not grid.north_up:
+        what = f"{argument}: lies on" if argument else "the raster lies on"
         raise InputError(
-            f"{argument}: lies on {grid!r}, turned against its CRS, which only predict, predict_to_cog and what reads "
-            "their maps can use; bring a file onto a grid that is north up with read_bands(path, grid), and write what "
-            "is in memory with write_cog first"
+            f"{what} {grid!r}, turned against its CRS, and this is for grids that are north up; bring a file onto one "
+            "with read_bands(path, grid), and write what is in memory with write_cog first"
         )
 
 
@@ -590,17 +598,32 @@ def _stored_crs(mapping: dict[str, Any]) -> CRS:
     return check_crs("data", text) if text is not None else CRS.from_cf(mapping)
 
 
-def _first(data: xr.Dataset | xr.DataArray, dim: str, name: str) -> int:
-    """Return the number of the first row or column of a grid that is turned; 0 where the data do not tell."""
-    if name not in data.coords:
-        return 0
-    numbers = data[name].to_numpy()
-    if numbers.shape != (data.sizes[dim],) or not np.array_equal(numbers, numbers[0] + np.arange(numbers.size)):
-        raise InputError(
-            f"data: its coordinate {name!r} leaves cells out or takes them in another order, and the grid is turned "
-            "against its CRS; take every cell, in order"
-        )
-    return int(numbers[0])
+def _corner_in(data: xr.Dataset | xr.DataArray, grid: Grid) -> tuple[int, int]:
+    """Return the first row and column of data in a turned grid: by the numbers of cells, or the places of rioxarray."""
+    numbered, first = [name in data.coords for _, name in _NUMBERED], [0, 0]
+    for place, (dim, name) in enumerate(_NUMBERED):
+        numbers = data[name].to_numpy() if numbered[place] else np.empty(0)
+        first[place] = int(numbers.flat[0]) if numbers.size else 0
+        whole = numbers.dtype.kind in "iu" and np.array_equal(numbers, first[place] + np.arange(data.sizes[dim]))
+        if any(numbered) and not whole:  # the mean of several is not
+            raise InputError(
+                f"data: the grid is turned against its CRS, and the coordinate {name!r} does not number its cells one "
+                "by one, so their place is unknown; take every cell, in order, and join no parts"
+            )
+    if all(name in data.coords and data[name].dims == ("y", "x") for name in ("xc", "yc")):
+        corners = data[["xc", "yc"]] if isinstance(data, xr.Dataset) else data.coords.to_dataset()
+        corners = corners.isel(y=[0, -1], x=[0, -1])
+        at = np.stack([corners["xc"].to_numpy(), corners["yc"].to_numpy()])
+        row, col = grid.rowcol(*at[:, 0, 0])
+        first = [int(row), int(col)]
+        last = np.array(grid.shape) - 1
+        found = np.stack(grid.xy(first[0] + np.array([[0], [last[0]]]), first[1] + np.array([0, last[1]])))
+        if np.abs(found - at).max() > 1e-3 * min(grid.resolution):
+            raise InputError(
+                "data: the grid is turned against its CRS, and the coordinates 'xc' and 'yc' do not run along its "
+                "cells; take every cell, in order"
+            )
+    return first[0], first[1]
 
 
 def _follows(data: xr.Dataset | xr.DataArray, grid: Grid) -> bool:

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from geoprospect._checks import check_number, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.folds import compact_regions, nearest
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, check_north_up
 from geoprospect.samples import Samples
 
 Floats = NDArray[np.float64]
@@ -57,6 +57,7 @@ def ground_of(survey: xr.Dataset | Samples, reach: float | None) -> Ground:
     if reach is not None:
         raise InputError(f"reach={reach!r}: is for samples; a cell of a survey holds a deposit or does not")
     grid = Grid.of(survey)
+    check_north_up(grid, "survey")
     names = [
         str(name)
         for name, band in survey.data_vars.items()

@@ -306,7 +306,7 @@ def _gridder(
             f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
             "for example Grid.covering(samples), which chooses one"
         )
-    check_north_up(grid)
+    check_north_up(grid, "grid")
     moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
     if not grid.contains(*moved.points.T).any():
         raise InputError("samples: none of them lies on the grid; are both CRS right?")

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_int, check_names, check_output_file
 from geoprospect.errors import CRSError, InputError
-from geoprospect.grid import Grid, HasGeometry
+from geoprospect.grid import Grid, HasGeometry, check_north_up
 from geoprospect.maps import (
     BARREN,
     ORE,
@@ -129,6 +129,7 @@ def element_map(
     if isinstance(samples, Samples) and element in samples.elements:
         samples = samples.geometry[~np.isnan(samples[element].values[:, 0])]
     grid, scaled = Grid.of(band), colour_scaled(band, log)
+    check_north_up(grid, "survey")
     check_layers(grid, samples=samples, deposits=deposits, base=base)
     ax = new_map(ax, grid)
     draw_base(ax, base, grid)
@@ -181,6 +182,7 @@ def probability_map(
             "pass for example result.probability"
         )
     grid, values = Grid.of(probability), cell_values(probability, "probability")
+    check_north_up(grid, "probability")
     if values.count() and not 0 <= values.min() <= values.max() <= 1:
         raise InputError(
             f"probability: has values from {values.min():g} to {values.max():g}, needs 0 to 1; "

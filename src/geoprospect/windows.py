@@ -104,7 +104,7 @@ class Windows:
 
     def _check_places(self) -> None:
         """Raise where a window leaves the grid, or the grid is turned."""
-        check_north_up(self.grid)
+        check_north_up(self.grid, "grid")
         if (self.zooms < 1).any():
             raise InputError(f"zooms: {self.zooms[self.zooms < 1][0]} is no zoom; need whole numbers of at least 1")
         ny, nx = self.grid.shape
