@@ -119,6 +119,17 @@ def test_a_rotated_raster_comes_out_straight(tmp_path):
     np.testing.assert_allclose(found["b"].values[inside], (wanted[1] - TOP)[inside], atol=8)
 
 
+@pytest.mark.parametrize("angle", [0, 90, -40])
+def test_how_fine_a_raster_is_does_not_depend_on_how_it_lies(angle, tmp_path):
+    """Of twice the cells of the grid and more it is averaged, of larger ones not."""
+    for size, expected in ((400, "bilinear"), (30, "average")):
+        transform = Affine.translation(LEFT + 3000, TOP - 2000) @ Affine.rotation(angle) @ Affine.scale(size, -size)
+        transform = transform @ Affine.translation(-100, -100)
+        path = tif(tmp_path / f"{size}.tif", noise((200, 200)), transform=transform)
+        found, wanted = (gp.read_bands(path, GRID, resampling=how) for how in ("auto", expected))
+        np.testing.assert_array_equal(found[str(size)], wanted[str(size)])
+
+
 def test_a_finer_raster_is_averaged_exactly(tmp_path):
     fine = gp.Grid(UTM, Affine(20, 0, LEFT, 0, -20, TOP), (200, 300))
     values = noise(fine.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -240,7 +241,7 @@ def _read_raster(
                 f"{source_crs.name!r}, the grid {(left, bottom, right, top)}"
             )
         if resampling == "auto":
-            finer = (right - left) / grid.shape[1] > 2 * abs(source.transform.a)
+            finer = (right - left) / grid.shape[1] > 2 * math.hypot(source.transform.a, source.transform.d)
             resampling = "average" if finer else "bilinear"
         found = {}
         for index in source.indexes:
