@@ -24,6 +24,7 @@ from geoprospect.areas import cell_areas
 from geoprospect.cutting import sample_windows
 from geoprospect.endowment import expected_deposits, intensity, overdispersion
 from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.networks import build_network
 
 NAN = math.nan
 UTM = "EPSG:32649"
@@ -81,6 +82,19 @@ def test_the_window_is_taken_from_the_map_and_units_are_those_of_its_crs():
     feet = 1 / 0.3048006096012192  # US survey feet
     in_feet = as_map(p, cell=1000 * feet, crs="EPSG:2263", attrs={"window_width": 3000 * feet})
     np.testing.assert_allclose(intensity(in_feet, 20), metres, rtol=1e-6)
+
+
+def test_the_window_of_a_map_of_oblong_cells_has_its_own_area():
+    """A model of windows of 8 x 8 cells of 100 x 50 m: 0.32 km²."""
+    grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -50, 2_400_000), (24, 24))
+    survey = grid.dataset({"Cu": np.random.default_rng(0).normal(size=grid.shape)}, {"Cu": {"units": "ppm"}})
+    model = gp.ProspectivityModel(
+        networks=(build_network("shufflenet_v2_x1_0", 1).eval(),), network="shufflenet_v2_x1_0", bands=("Cu",),
+        units=("ppm",), offset=np.zeros(1), scale=np.ones(1), size=8, crop=8, cell_size=(50.0, 100.0), seed=0,
+        history=pd.DataFrame(), settings={},
+    )  # fmt: skip
+    p = gp.predict(model, survey, stride=4, device="cpu").probability.assign_attrs(calibrated=1, long_name="calibrated")
+    np.testing.assert_array_equal(intensity(p, 3), intensity(p, 3, window_area=0.32))
 
 
 def test_intensity_says_what_it_is():

@@ -360,7 +360,7 @@ def _window_areas(probability: xr.DataArray, grid: Grid, window_area: float | No
         raise InputError(
             "probability: does not say how wide its windows are (attribute 'window_width'); pass window_area= in km²"
         )
-    cells = check_number("probability.attrs['window_width']", width, above=0) ** 2 / math.prod(grid.resolution)
+    cells = check_number("probability.attrs['window_width']", width, above=0) ** 2 / grid.cell_area
     return cell_areas(grid) * cells
 
 

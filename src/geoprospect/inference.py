@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast, get_args
@@ -257,14 +258,14 @@ def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tup
         "probability": {
             "units": "1",
             "long_name": "probability of ore (uncalibrated)",
-            "window_width": model.crop * max(grid.resolution),
+            "window_width": model.crop * math.sqrt(grid.cell_area),
         },
         "valid": {"units": "1", "long_name": "share of the window with data"},
         "std": {"units": "1", "long_name": "standard deviation of the probability over the models"},
         "calibrated": {
             "units": "1",
             "long_name": CALIBRATED,
-            "window_width": model.crop * max(grid.resolution),
+            "window_width": model.crop * math.sqrt(grid.cell_area),
             "calibrated": 1,
         },
         "dissimilarity": {

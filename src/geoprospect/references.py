@@ -162,7 +162,7 @@ def _reference(points: NDArray[np.float32], windows: Windows) -> Reference:
         total += float(distance.sum())
         distance[~(_apart(windows, windows.rows, some) | _apart(windows, windows.cols, some))] = np.inf
         nearest[some] = distance.min(axis=1)
-    scale = total / (n * (n - 1)) or 1.0  # of a network that answers all alike
+    scale = total / max(1, n * (n - 1)) or 1.0  # of a network that answers all alike
     nearest = nearest[np.isfinite(nearest)]
     if not nearest.size:
         return Reference(points, scale, math.nan)
