@@ -165,7 +165,8 @@ def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings:
     strips = strips_of(model, source, settings)
     grid, shape, (ny, nx) = source.grid.strided(model.crop, settings.stride), source.grid.shape, inside.grid.shape
     north, west = source.origin
-    itemsize, read, held = len(model.bands) * source.dtype(model.bands).itemsize, 0, 0
+    itemsize, at_once = (len(model.bands) * one.dtype(model.bands).itemsize for one in (inside, source))
+    read = held = 0
     a_cell = bytes_per_cell(model)
     block = readable(source.block, shape, a_cell, settings)
     for strip in strips:
@@ -175,7 +176,7 @@ def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings:
             read += high * max(0, min(last, nx) - max(first, 0)) * itemsize
             seen, width = ground_of(tile, model.crop, settings, shape)[0], cols.stop - cols.start
             kept = (max(rows.stop, seen.stop) - seen.start) * width * (a_cell + 1)
-            held = max(held, kept + 2 * (rows.stop - rows.start) * width * itemsize)
+            held = max(held, kept + 2 * (rows.stop - rows.start) * width * at_once)
     bands = bands_of(model, settings)
     windows = grid.shape[0] * grid.shape[1]
     return Plan(

@@ -122,25 +122,21 @@ class Padded:
         return self._source.packing(band)
 
     def dtype(self, bands: tuple[str, ...]) -> np.dtype[Any]:
-        """Return the type that holds the kept values of all these bands, within the survey."""
-        return self._source.dtype(bands)
+        """Return the type that holds the kept values of all these bands, and NaN beyond the survey."""
+        return np.result_type(self._source.dtype(bands), np.float32)
 
     def read(self, bands: tuple[str, ...], rows: slice, cols: slice, into: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the kept values (C, h, w) of a rectangle; where it leaves the survey as floats, NaN beyond it."""
+        """Return the kept values (C, h, w) of a rectangle, NaN beyond the survey; in `into` where that can be."""
         inside, place = [], []
         for at, before, length in zip((rows, cols), self.origin, self._source.grid.shape, strict=True):
             start, stop = (min(max(edge - before, 0), length) for edge in (at.start, at.stop))
             inside.append(slice(start, stop))
             place.append(slice(start + before - at.start, stop + before - at.start))
-        shape = (rows.stop - rows.start, cols.stop - cols.start)
-        if any(at.start == at.stop for at in inside):
-            return np.full((len(bands), *shape), np.nan, dtype=np.float32)
-        if place == [slice(0, length) for length in shape]:
-            return self._source.read(bands, inside[0], inside[1], into)
-        values = self._source.read(bands, inside[0], inside[1])
-        padded = np.full((len(bands), *shape), np.nan, dtype=np.result_type(values.dtype, np.float32))
-        padded[:, place[0], place[1]] = values
-        return padded
+        values = room(len(bands), rows, cols, self.dtype(bands)) if into is None else into
+        values[...] = np.nan
+        if all(at.start < at.stop for at in inside):
+            values[:, place[0], place[1]] = self._source.read(bands, inside[0], inside[1])
+        return values
 
     def identity(self, bands: tuple[str, ...]) -> dict[str, Any]:
         """Return what tells on another day that it is the same survey."""
