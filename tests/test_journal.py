@@ -157,6 +157,22 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     assert (folder / "thesis").is_dir()
 
 
+@pytest.mark.usefixtures("small_tiles")
+def test_what_else_is_put_into_the_folder_stays_when_the_map_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_after(1, patch)
+        with pytest.raises(StoppedError):
+            gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
+    note = tmp_path / "m.tif.partial" / "notes.txt"
+    note.write_text("mine")
+    same(gp.read_survey(gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")),
+         gp.predict(as_model(), make_survey(), 3, "cpu"))  # fmt: skip
+    assert note.read_text() == "mine"
+    assert [file.name for file in note.parent.iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize(
     "plan", ['{"fingerprint"', '["fingerprint", "settings"]', '{"fingerprint": [], "settings": {}}']
 )

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -121,11 +120,12 @@ class Partial:
             stream.close()
 
     def remove(self) -> None:
-        """Remove the folder, its lock last: whoever comes meanwhile finds it held, or nothing."""
+        """Remove what is ours and then the folder, its lock last: whoever comes meanwhile finds it held, or nothing."""
         self.close()
-        with contextlib.suppress(OSError, InputError):
-            _emptied(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for file in sorted(_ours(self.folder), key=lambda file: file.name == _LOCK):
+                file.unlink()
+            self.folder.rmdir()
 
     def keep(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
         """Write what was found in a tile, in batches of so many windows, and then enter it."""
@@ -201,9 +201,13 @@ class _Kept:
         return values
 
 
+def _ours(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.name in _OURS or file.suffix == ".f32"]
+
+
 def _emptied(folder: Path) -> None:
     """Remove what an earlier map left; raise where there is anything else."""
-    ours = [file for file in folder.iterdir() if file.name in _OURS or file.suffix == ".f32"]
+    ours = _ours(folder)
     others = sorted(set(folder.iterdir()) - set(ours))
     if others:
         raise InputError(
