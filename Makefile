@@ -10,7 +10,8 @@ READY := $(VENV)/.ready
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
-	cd $(VENV)/lib/python3*/site-packages && $(abspath $(BIN))/python -m compileall -q -j 0 -x testing torch sympy
+	-cd "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
+		$(abspath $(BIN))/python -m compileall -q -j 0 -x testing torch sympy
 	touch $(READY)
 
 demo: $(READY)  ## the whole way on the embedded synthetic survey, into demo/

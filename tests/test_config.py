@@ -99,6 +99,7 @@ def test_a_configuration_made_in_python_is_refused_as_a_file_is(sections, messag
     [
         (lambda: gp.Config.model_validate(3), "^obj=3: needs a mapping of sections, such as {'samples'"),
         (lambda: gp.Config.model_validate(None), "^obj=None: needs a mapping"),
+        (lambda: gp.Config.model_validate({1: {}}), "^obj: has the key 1; sections have names"),
         (lambda: gp.Config.model_validate_strings(["samples"]), r"^obj=\['samples'\]: needs a mapping"),
         (lambda: gp.Config.model_validate_json("[3]"), r"^json_data=\[3\]: needs a mapping"),
         (lambda: gp.Config.model_validate_json("{"), "^json_data: is no valid JSON .EOF while parsing"),

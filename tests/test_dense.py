@@ -267,6 +267,20 @@ def test_a_conversion_that_is_not_exact_is_found_when_it_is_first_made(monkeypat
             dense.slid(network, 64, stride)
 
 
+def test_networks_of_the_same_layers_are_slid_each_with_its_own_weights() -> None:
+    """What is kept of layers that were met before are numbers of cells, never weights."""
+    one, other = (lively(build_network(SMALL, 2), seed) for seed in (1, 2))
+    tile = torch.randn(1, 2, 160, 160, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for network in (one, other, one):
+            slid = dense.slid(network, 64, 16)
+            assert dense.context_of(network, 64, 16) == slid.halo
+            expected = network(tile[..., :64, :64])
+            torch.testing.assert_close(slid(tile[..., :64, :64])[..., 0, 0], expected, rtol=1e-4, atol=1e-4)
+    shared = {tensor.data_ptr() for tensor in one.parameters()}
+    assert not shared & {tensor.data_ptr() for tensor in slid.parameters()}
+
+
 def test_a_halo_that_is_set_changes_nothing_and_stays() -> None:
     network = lively(build_network("resnet18", 2))
     set_halo(network, 32)

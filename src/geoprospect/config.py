@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -235,6 +235,8 @@ class Config(_Section):
     @classmethod
     def model_validate(cls, obj: Any, **how: Any) -> Self:
         """Return the configuration that a mapping of sections describes."""
+        if isinstance(obj, Mapping) and (wrong := [key for key in obj if not isinstance(key, str)]):
+            raise InputError(f"obj: has the key {wrong[0]!r}; sections have names, such as 'samples'")
         with _explained("obj"):
             return super().model_validate(obj, **how)
 

@@ -272,7 +272,7 @@ def slid(network: nn.Module, crop: int, stride: int) -> Dense:
 
 
 def context_of(network: nn.Module, crop: int, stride: int) -> int:
-    """Return the `halo` of a network that is slid; refuse what `slid` refuses."""
+    """Return the `halo` of a network that is slid, by its layers alone: a new kind of them is converted and tried."""
     layers = (str(network), crop, stride)
     if layers not in _HALOS:
         _HALOS[layers] = slid(network, crop, stride).halo
