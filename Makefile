@@ -1,5 +1,5 @@
-# Every target works from a bare clone: the virtual environment is made on the first call. In half the time without
-# bytecode, which is left to the first import; but for the thousands of modules that the first training loads.
+# Every target works from a bare clone: the virtual environment is made on the first call. pip compiles bytecode on one
+# core, and left to the imports every process would do it anew where PYTHONDONTWRITEBYTECODE is set.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	-cd "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
-		$(abspath $(BIN))/python -m compileall -q -j 0 -x testing torch sympy
+		$(abspath $(BIN))/python -m compileall -q -j 0 -x '/tests?/|torch/testing/' .
 	touch $(READY)
 
 demo: $(READY)  ## the whole way on the embedded synthetic survey, into demo/
