@@ -436,6 +436,11 @@ def test_windows_without_ore_cannot_be_split() -> None:
         spatial_folds(WINDOWS[WINDOWS.labels == 0])
 
 
+def test_a_survey_is_none_of_windows() -> None:
+    with pytest.raises(InputError, match="windows: is a Dataset, needs Windows, as from sample_windows"):
+        gp.spatial_folds(xr.Dataset(), 3)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_thousands_of_windows_take_a_moment(method: str) -> None:
     grid = gp.Grid(GRID.crs, GRID.transform, (600, 600))

@@ -163,6 +163,11 @@ def test_a_path_is_not_a_survey() -> None:
         gp.transfer(make_model(), "survey.tif", device="cpu")  # type: ignore[arg-type]
 
 
+def test_what_is_no_table_of_deposits_is_refused_before_the_map_is_made() -> None:
+    with pytest.raises(InputError, match="deposits: is a int, needs a GeoDataFrame of points; read a file with"):
+        gp.transfer(make_model(), make_survey(), 4, device="cpu")  # type: ignore[arg-type]
+
+
 def test_a_band_without_spread_has_no_scale_of_its_own() -> None:
     survey = make_survey()
     survey["Fe"][:] = 2

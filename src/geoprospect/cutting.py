@@ -19,7 +19,7 @@ from geoprospect._checks import check_choice, check_int, check_number, check_rng
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.samples import check_deposits
-from geoprospect.windows import Windows
+from geoprospect.windows import Windows, check_windows
 
 # What the paper fixes. Buffer, slide, step and min_valid it leaves open.
 _RECIPES: dict[str, dict[str, Any]] = {
@@ -390,13 +390,6 @@ def _check_recipe(recipe: str | None, given: dict[str, Any]) -> None:
         if array or given[name] != value:
             shown = "" if array else f"={given[name]!r}"
             raise InputError(f"{name}{shown}: recipe={recipe!r} has {name}={value!r}; leave out one of the two")
-
-
-def check_windows(windows: Any, survey: Any) -> None:
-    """Raise where `windows` are none, and say so where they and the survey stand in each other's place."""
-    if not isinstance(windows, Windows):
-        swapped = ": they come first, then the survey" if isinstance(survey, Windows) else ""
-        raise InputError(f"windows: is a {type(windows).__name__}, needs Windows, as from sample_windows{swapped}")
 
 
 def _check_size(ground: _Ground, rules: _Rules, crop: int, without: str) -> None:

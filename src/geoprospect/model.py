@@ -25,14 +25,13 @@ from geoprospect._checks import check_int, nearest_name
 from geoprospect._version import __version__
 from geoprospect.applicability import Applicability
 from geoprospect.calibration import Calibration
-from geoprospect.cutting import check_windows
 from geoprospect.dense import DenseCheck
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import grid_of_survey
 from geoprospect.networks import build_network, head_of
 from geoprospect.publishing import check_manifest, check_named, published, write_manifest
 from geoprospect.recipes import Recipe
-from geoprospect.windows import Windows
+from geoprospect.windows import Windows, check_windows
 
 _FORMAT = 1
 _META = "model.json"

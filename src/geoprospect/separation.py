@@ -20,7 +20,7 @@ from geoprospect._kernels.variogram import correlation_length, variogram
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.folds import Fold, clusters, compact_regions, dealt, nearest, separated, shared_ground
 from geoprospect.grid import Grid
-from geoprospect.windows import Windows
+from geoprospect.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 
@@ -363,6 +363,7 @@ def independent_units(windows: Windows) -> _Ints:
 
 def _checked(windows: Windows, folds: int, buffer: float, method: str, block: float | None, context: int) -> _Rule:
     """Return what is asked for, checked."""
+    check_windows(windows)
     if not (windows.labels == 1).any():
         raise InputError("windows: hold no ore, so there is nothing to separate; cut them with sample_windows")
     check_choice("method", method, _METHODS)

@@ -27,7 +27,6 @@ from geoprospect._kernels.devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect._version import __version__
 from geoprospect.checkpoints import Checkpoint, Kept, checksum
-from geoprospect.cutting import check_windows
 from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError, SeparationError
 from geoprospect.grid import grid_of_survey
 from geoprospect.metrics import rank_auc
@@ -35,7 +34,7 @@ from geoprospect.model import ProspectivityModel, stack_bands
 from geoprospect.networks import Crop, build_network, set_halo
 from geoprospect.recipes import Recipe
 from geoprospect.separation import spatial_folds
-from geoprospect.windows import Windows
+from geoprospect.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 

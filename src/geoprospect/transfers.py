@@ -21,6 +21,7 @@ from geoprospect.errors import InputError
 from geoprospect.grid import Grid, check_north_up, grid_of_survey
 from geoprospect.inference import predict
 from geoprospect.model import ProspectivityModel
+from geoprospect.samples import check_deposits
 from geoprospect.success import Rates, rates
 
 Scaling = Literal["model", "own"]
@@ -163,6 +164,8 @@ def transfer(
     """
     check_choice("scaling", scaling, ("model", "own"))
     threshold = check_number("threshold", threshold, minimum=0, maximum=1)
+    if deposits is not None:
+        check_deposits(deposits)
     taken = _matched(model, survey, dict(names or {}), resample)
     converted = _converted(model, survey, taken)
     if resample:

@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from geoprospect._checks import check_arguments, check_choice, check_int, check_number, check_rng, user_level
 from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline, gives_probabilities
 from geoprospect.calibration import calibrate
-from geoprospect.cutting import check_windows, hold_back
+from geoprospect.cutting import hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.folds import Fold, check_folds, nearest, overlaps
 from geoprospect.grid import grid_of_survey
@@ -44,7 +44,7 @@ from geoprospect.separation import (
 )
 from geoprospect.significance import auc_interval
 from geoprospect.training import train
-from geoprospect.windows import Windows
+from geoprospect.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 

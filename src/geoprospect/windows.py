@@ -282,3 +282,10 @@ def _whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     if (numbers != given).any():
         raise InputError(f"{name}: {given[numbers != given][0]} is no whole number")
     return numbers
+
+
+def check_windows(windows: Any, survey: Any = None) -> None:
+    """Raise where `windows` are none, and say so where they and the survey stand in each other's place."""
+    if not isinstance(windows, Windows):
+        swapped = ": they come first, then the survey" if isinstance(survey, Windows) else ""
+        raise InputError(f"windows: is a {type(windows).__name__}, needs Windows, as from sample_windows{swapped}")
