@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
-from geoprospect.assays import Reading, joint_cure, scan_column, standing_limits
+from geoprospect.assays import Reading, scan_column, standing_limits
 from geoprospect.errors import DataWarning, GeoprospectError, InputError, NameNotFoundError
 from geoprospect.headers import read_header
+from geoprospect.problems import joint_cure
 from geoprospect.scanning import raise_errors, scan_table
 
 

@@ -12,7 +12,8 @@ from pyproj import CRS
 import geoprospect as gp
 from geoprospect import sampling
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.sampling import sample_spacing, support, warn_if_finer
+from geoprospect.samples import sample_spacing
+from geoprospect.sampling import support, warn_if_finer
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -50, 2_400_000), (30, 40))

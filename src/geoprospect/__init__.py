@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.cutting import least_like_ore as least_like_ore
     from geoprospect.cutting import sample_windows as sample_windows
     from geoprospect.dense import DenseCheck as DenseCheck
+    from geoprospect.deposits import read_deposits as read_deposits
     from geoprospect.endowment import expected_deposits as expected_deposits
     from geoprospect.endowment import intensity as intensity
     from geoprospect.endowment import overdispersion as overdispersion
@@ -74,7 +75,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.references import fit_applicability as fit_applicability
     from geoprospect.regressors import IDW as IDW
     from geoprospect.samples import Samples as Samples
-    from geoprospect.samples import read_deposits as read_deposits
     from geoprospect.samples import read_samples as read_samples
     from geoprospect.sampling import support as support
     from geoprospect.scores import Scores as Scores
@@ -139,7 +139,8 @@ _HOMES = {
     "recipes": ["Recipe"],
     "references": ["fit_applicability"],
     "regressors": ["IDW"],
-    "samples": ["Samples", "read_deposits", "read_samples"],
+    "deposits": ["read_deposits"],
+    "samples": ["Samples", "read_samples"],
     "sampling": ["support"],
     "scores": ["Scores"],
     "screening": ["screen", "screening_points"],

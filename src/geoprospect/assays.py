@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from geoprospect._checks import first_rows
 from geoprospect.headers import FLAG_WORDS, header_tokens, highest_possible
+from geoprospect.number_parsing import MISSING_WORDS, cells_as_text, infinite_numbers, not_a_number, numbers_of
+from geoprospect.problems import Problem
 
-MISSING_WORDS = frozenset({"", "na", "nan", "n/a", "#n/a", "null", "none"})
 # Compared without dots, blanks and case: n.d., < DL, Below detection.
 _BELOW_WORDS = frozenset(
     "nd bdl bd bld bql <dl <lod <mdl <lld <ldl <ld <loq <ql belowdetection belowdetectionlimit belowdl belowlod "
@@ -38,40 +39,10 @@ _UNIT_CHANGE = 1e5
 _FLAGS_BELOW = frozenset({"<", "<=", "≤", "l", "n", "bdl", "nd", "u", "lt", "below", "<dl", "<lod", "<mdl", "<lld"})
 _FLAGS_ABOVE = frozenset({">", ">=", "≥", "g", "gt", "above"})
 _FLAGS_NOTHING = MISSING_WORDS | {"="}
-_DEGREES = re.compile(r"\d\s*°|\d\s*[NSEWO]$")
-_FEW_TEXTS, _FEW_WORDS = 4, 12
 _MARKS = frozenset({"!", "?", "*", "#"})  # draw attention, and say nothing of a limit
 _YES_AND_NO = (("true", "false"), ("1", "0"), ("1.0", "0.0"), ("yes", "no"), ("y", "n"), ("t", "f"))
 # A 1 below these says that something is amiss, not what.
 _NO_YES_OR_NO = frozenset({"qc", "code", "remark", "remarks", "rmk"})
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong, or worth knowing, about a table or one of its columns.
-
-    Parameters
-    ----------
-    level : {'error', 'warning', 'note'}
-        Errors keep a table from being read.
-    where : str
-        Header of the column; '' for the table.
-    message : str
-        What is so, where, the rule, and the cure.
-    kind : str
-        One word for problems of one sort.
-    count : int
-        Cells concerned.
-    cure : mapping
-        Arguments of `read_samples` that would settle it, for example ``{"missing": [-9999.0]}``.
-    """
-
-    level: Literal["error", "warning", "note"]
-    where: str
-    message: str
-    kind: str
-    count: int = 0
-    cure: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,52 +93,6 @@ class Reading:
         """Numbers that mean missing, '-9999' given as text included."""
         numbers = pd.to_numeric(pd.Series(self.missing, dtype=object), errors="coerce")
         return [float(number) for number in numbers if not np.isnan(number)]
-
-
-def numbers_of(cells: pd.Series, words: Iterable[str] = ()) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:
-    """Return the numbers in cells, NaN where there is none; and rows and texts of what is neither number nor missing.
-
-    Texts are looked at only where there is no number, because most cells of a survey are numbers.
-    """
-    if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
-        return cells.to_numpy(dtype=np.float64, na_value=np.nan, copy=True), []
-    texts = cells_as_text(cells)
-    numbers = pd.to_numeric(np.array(texts, dtype=object), errors="coerce")
-    values = np.array(numbers, dtype=np.float64)
-    missing = MISSING_WORDS | set(words)
-    odd = [(int(at), texts[at].strip()) for at in np.flatnonzero(np.isnan(values))]
-    odd = [(at, text) for at, text in odd if text.lower() not in missing]
-    # pandas knows no blank but the usual one, and a spreadsheet writes others around numbers.
-    again = [(at, text) for at, text in odd if text != texts[at]]
-    if again:
-        at = [at for at, _ in again]
-        values[at] = pd.to_numeric(np.array([text for _, text in again], dtype=object), errors="coerce")
-    return values, [(at, text) for at, text in odd if np.isnan(values[at])]
-
-
-def cells_as_text(cells: pd.Series) -> list[str]:
-    """Return cells as text, '' where they are missing."""
-    return [cell if isinstance(cell, str) else "" if pd.isna(cell) else str(cell) for cell in cells.tolist()]
-
-
-def scan_numbers(
-    cells: pd.Series, header: str, lines: NDArray[np.int64], words: Iterable[str] = ()
-) -> tuple[NDArray[np.float64], list[Problem]]:
-    """Return plain numbers, such as coordinates, and what is wrong with them."""
-    values, odd = numbers_of(cells, words)
-    problems = [_no_number(header, odd, lines, ())] if odd else []
-    if any(_DEGREES.search(text) for _, text in odd):
-        rows = first_rows(lines[[at for at, _ in odd]])
-        message = (
-            f"column {header!r}: {odd[0][1]!r} is no number (row {rows}); write decimal degrees, west and south "
-            "negative"
-        )
-        problems = [Problem("error", header, message, "text", len(odd))]
-    infinite = np.isinf(values)
-    if infinite.any():
-        problems.append(_infinite(header, lines[infinite]))
-    values[infinite] = np.nan
-    return values, problems
 
 
 def scan_column(
@@ -232,7 +157,7 @@ def _of_cells(
     problems = []
     wrong = [(at, text) for at, text in odd if said[text][0] == ""]
     if wrong:
-        problems.append(_no_number(header, wrong, lines, reading.missing))
+        problems.append(not_a_number(header, wrong, lines, reading.missing))
     words = Counter(text for _, text in odd if said[text][0] == "<" and np.isnan(said[text][1]))
     if words:
         shown = ", ".join(f"{word!r} {_times(n)}" for word, n in words.most_common(4))
@@ -242,7 +167,7 @@ def _of_cells(
     values[np.isin(values, reading.codes)] = np.nan
     infinite = np.isinf(values) | np.isinf(limits)
     if infinite.any():
-        problems.append(_infinite(header, lines[infinite]))
+        problems.append(infinite_numbers(header, lines[infinite]))
         values[infinite] = limits[infinite] = np.nan
         below[infinite] = above[infinite] = False
     return replace(column, values=values), problems
@@ -337,28 +262,6 @@ def says_flags(cells: pd.Series, header: str, beside: str) -> bool:
     words = [token.lower() for token in header_tokens(header)]
     # Letters may be anything, N for north; the header must say whose they are.
     return not present & {"N", "L", "G"} or not words or words[0] == beside.lower() or bool(set(words) & FLAG_WORDS)
-
-
-def _no_number(
-    header: str, wrong: Sequence[tuple[int, str]], lines: NDArray[np.int64], missing: Sequence[float | str]
-) -> Problem:
-    words = list(dict.fromkeys(text for _, text in wrong))
-    shown = ", ".join(map(repr, words[:4])) + (" …" if len(words) > 4 else "")
-    # As many different words as that, or with figures in them, are no codes, but a column of text.
-    figures = any(re.search(r"\d", word) and not word.startswith("#") for word in words)  # #DIV/0! is a word
-    few = len(words) <= (_FEW_TEXTS if figures else _FEW_WORDS)
-    declare = words if few else []
-    return Problem(
-        "error", header,
-        f"column {header!r}: {shown} is no number (row {first_rows(lines[[at for at, _ in wrong]])}); if it stands for "
-        f"a missing value, pass missing=[{', '.join(map(repr, declare or words[:1]))}]",
-        "text", len(wrong), {"missing": [*missing, *declare]} if declare else {},
-    )  # fmt: skip
-
-
-def _infinite(header: str, lines: NDArray[np.int64]) -> Problem:
-    message = f"column {header!r}: infinite or too large a number (row {first_rows(lines)}); correct or empty the cell"
-    return Problem("error", header, message, "infinite", len(lines))
 
 
 def is_code(number: float) -> bool:
@@ -475,57 +378,3 @@ def declared(missing: Iterable[float | str] | float | str | None) -> tuple[float
     if isinstance(missing, (str, int, float)):
         return (missing,)
     return (float(missing),) if isinstance(missing, np.number) else tuple(missing)
-
-
-_TITLES = {
-    "text": "text that is no number", "infinite": "infinite or too large numbers",
-    "sentinel": "what looks like a code for 'no value'", "negative": "negative concentrations",
-    "impossible": "more than there can be", "flag": "flags that say neither below nor above",
-    "mixed-decimal": "both decimal commas and points", "ambiguous-comma": "a comma or point that may part thousands",
-    "unknown-limit": "values below a detection limit that the table does not say",
-    "unit-change": "a maximum far above the median", "two-units": "two units",
-    "zero": "zeros", "below": "values below detection",
-    "over-range": "values above the upper limit", "decimal-comma": "read with a decimal comma",
-    "thousands": "read without its thousands separators", "below-words": "words that are read as below detection",
-    "flag-marks": "marks among flags that are not followed",
-}  # fmt: skip
-
-
-def summed_up(problems: Sequence[Problem]) -> list[str]:
-    """Return one sentence for each kind of problem, however many columns have it."""
-    by_kind: dict[str, list[Problem]] = {}
-    for problem in problems:
-        by_kind.setdefault(problem.kind if problem.where else problem.message, []).append(problem)
-    sentences = []
-    for kind, alike in by_kind.items():
-        if len(alike) == 1:
-            sentences.append(alike[0].message)
-            continue
-        cells = f"{sum(p.count for p in alike):,} cells: " if any(p.count for p in alike) else ""
-        names = first_rows((p.where for p in alike), 3)
-        first = alike[0].message.removeprefix(f"column {alike[0].where!r}: ")
-        sentences.append(
-            f"{_TITLES.get(kind, kind)} in {len(alike)} columns ({cells}{names}); in {alike[0].where!r}: {first}"
-        )
-    return sentences
-
-
-def listed(notes: Sequence[Problem]) -> list[str]:
-    """Return one line for each kind of note: 'values below detection: Cu_ppm 2, Zn_ppm 3'."""
-    lines: dict[str, list[str]] = {}
-    for note in notes:
-        columns = lines.setdefault(_TITLES[note.kind] if note.where else note.message, [])
-        columns += [f"{note.where} {note.count}" if note.count else note.where] if note.where else []
-    return [f"{title}: {', '.join(columns)}" if columns else title for title, columns in lines.items()]
-
-
-def joint_cure(problems: Sequence[Problem]) -> dict[str, Any]:
-    """Return the arguments that would settle all of these problems that an argument settles."""
-    cure: dict[str, Any] = {}
-    for problem in problems:
-        for key, value in problem.cure.items():
-            if key == "missing":
-                cure[key] = list(dict.fromkeys([*cure.get(key, []), *value]))
-            else:
-                cure[key] = value
-    return cure

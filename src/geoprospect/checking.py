@@ -21,12 +21,12 @@ from pyproj import CRS
 from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_choice, first_rows
-from geoprospect.assays import Column, Problem, declared, joint_cure, standing_limits, summed_up
+from geoprospect.assays import Column, declared, standing_limits
 from geoprospect.errors import DataWarning, GeoprospectError
 from geoprospect.grid import Grid
+from geoprospect.problems import Problem, joint_cure, summed_up
 from geoprospect.quality import duplicate_precision
-from geoprospect.samples import Samples, samples_of
-from geoprospect.sampling import sample_spacing
+from geoprospect.samples import Samples, sample_spacing, samples_of
 from geoprospect.scanning import Table, scan_table
 
 # Arguments that the command line has as options.

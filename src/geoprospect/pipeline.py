@@ -21,6 +21,7 @@ from geoprospect.calibration import Calibration
 from geoprospect.catalog import write_layers
 from geoprospect.config import Config
 from geoprospect.cutting import sample_windows
+from geoprospect.deposits import read_deposits
 from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
 from geoprospect.exports import write_cog
 from geoprospect.grid import Grid
@@ -31,7 +32,7 @@ from geoprospect.model import ProspectivityModel
 from geoprospect.publishing import published
 from geoprospect.rasters import read_bands
 from geoprospect.references import fit_applicability
-from geoprospect.samples import Samples, read_deposits, read_samples
+from geoprospect.samples import Samples, read_samples
 from geoprospect.scores import Scores
 from geoprospect.screening import screen, screening_points
 from geoprospect.synthetic import make_survey

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import html
 import logging
+import math
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,34 +18,20 @@ import pandas as pd
 import shapely
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
+from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_choice, check_crs, check_input_file, check_names, first_rows, shown, user_level
-from geoprospect.assays import Problem, listed, scan_numbers, standing_limits, summed_up
+from geoprospect._checks import check_choice, check_crs, check_names, first_rows, user_level
+from geoprospect.assays import standing_limits
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.imputation import replace as impute
+from geoprospect.problems import listed, summed_up
 from geoprospect.scanning import Table, raise_errors, scan_table
 from geoprospect.tables import (
-    check_text_crs,
-    check_vector_crs,
-    coordinate_columns,
-    coordinate_faults,
-    is_text_table,
-    point_coordinates,
-    read_text_table,
-    read_vector,
-    with_numbers,
+    check_coordinates,
+    with_columns,
 )
 
 log = logging.getLogger("geoprospect")
-# What a deposit filter may call: nothing that writes files or reaches into Python (`to_csv`, `__globals__`).
-_QUERY_METHODS = frozenset(
-    "str dt isin between isna notna isnull notnull fillna abs round eq ne lt le gt ge duplicated x y "
-    "contains startswith endswith match fullmatch lower upper strip lstrip rstrip casefold len find count get "
-    "replace slice split extract isdigit isnumeric isalpha year month day min max mean median std sum".split()
-)
-
-
-_VALUES = 8  # of a column that are listed where a filter finds none
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +117,7 @@ class Samples:
             row, column = np.argwhere(np.isinf(values))[0]
             raise InputError(f"values: sample {row} has an infinite {elements[column]}; use NaN for missing")
         crs = check_crs("crs", self.crs)
-        _check_coordinates(points, crs)
+        check_coordinates(points, crs)
         limits = np.full(values.shape, np.nan) if self.limits is None else self.limits
         censored, over_range = (
             np.zeros(values.shape, dtype=bool) if mask is None else mask for mask in (self.censored, self.over_range)
@@ -335,7 +320,7 @@ def read_samples(
         layer=layer, encoding=encoding,
     )  # fmt: skip
     raise_errors(
-        replace(table, problems=tuple(_with_columns(one, table.x_name, table.y_name) for one in table.problems))
+        replace(table, problems=tuple(with_columns(one, table.x_name, table.y_name) for one in table.problems))
     )
     for sentence in listed([problem for problem in table.all_problems if problem.level == "note"]):
         log.info("%s: %s", table.file.name, sentence)
@@ -370,160 +355,6 @@ def samples_of(table: Table, below: str) -> Samples:
         )  # fmt: skip
 
 
-def read_deposits(
-    path: str | os.PathLike[str],
-    crs: Any = None,
-    where: str | None = None,
-    *,
-    x: str | None = None,
-    y: str | None = None,
-    layer: str | None = None,
-    encoding: str = "utf-8-sig",
-) -> gpd.GeoDataFrame:
-    r"""Read known deposits as points.
-
-    Parameters
-    ----------
-    path : path-like
-        Any vector file that OGR reads (polygons and lines give a point inside), or a CSV.
-    crs : optional
-        CRS of a CSV, or of a vector file that does not say.
-    where : str, optional
-        Which rows to keep, a pandas query over the columns of the file, ``name`` and
-        ``commodity`` included: ``"commodity == 'Copper'"``,
-        ``"commodity.str.contains('Au', na=False)"``.
-    x, y, layer, encoding : optional
-        As in `read_samples`.
-
-    Returns
-    -------
-    GeoDataFrame
-        Points with the columns of the file and ``id`` (unique; 1, 2, … where the file has
-        none), ``name`` and ``commodity`` where a column like them is present.
-
-    Raises
-    ------
-    InputError
-        When nothing is left, a geometry is missing, or `where` cannot be understood.
-    CRSError
-        When the file has no CRS and none is given.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> import geoprospect as gp
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "deposits.csv"
-    >>> _ = path.write_text("name,lon,lat,commodity\nA,110.1,22.1,Copper\nB,110.3,22.2,Copper\nC,110.2,22.4,Gold\n")
-    >>> gp.read_deposits(path, crs="EPSG:4326", where="commodity == 'Copper'")[["id", "name", "geometry"]]
-       id name            geometry
-    0   1    A  POINT (110.1 22.1)
-    1   2    B  POINT (110.3 22.2)
-    """
-    file = check_input_file("path", path)
-    if is_text_table(file):
-        text = read_text_table(file, encoding)
-        lines, cells = text.lines, text.frame
-        x, y = coordinate_columns(cells, x, y)
-        (east, wrong), (north, wrong_too) = (scan_numbers(cells[name], name, lines) for name in (x, y))
-        for problem in (*text.problems, *wrong, *wrong_too):
-            if problem.level == "error" and problem.where in (x, y):
-                raise InputError(problem.message)
-            log.info("%s: %s", file.name, problem.message)
-        log.info("%s: coordinates are in the columns %r and %r", file.name, x, y)
-        crs = check_text_crs(crs, cells, x, y)
-        frame = gpd.GeoDataFrame(with_numbers(cells), geometry=gpd.points_from_xy(east, north), crs=crs)
-        placeless = ~np.isfinite(east + north)
-    else:
-        frame = read_vector(file, layer, "deposits")
-        known_crs = check_vector_crs(crs, frame)
-        frame = frame if frame.crs is not None else frame.set_crs(known_crs)
-        lines = np.arange(1, len(frame) + 1)
-        placeless = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
-    if placeless.any():
-        rows = first_rows(lines[placeless])
-        raise InputError(f"path={str(file)!r}: deposits without a place (row {rows}); remove them or give coordinates")
-    if (frame.geom_type == "MultiPoint").any():
-        frame = frame.explode(index_parts=False, ignore_index=True)
-    if not (frame.geom_type == "Point").all():
-        log.info("%s: lines and polygons stand as a point inside them", file.name)
-        frame = frame.set_geometry(frame.representative_point())
-    columns = (x or "", y or "") if is_text_table(file) else ("", "")
-    _check_coordinates(np.column_stack(point_coordinates(frame)), frame.crs, columns)
-    every = frame = _with_known_names(frame)
-    if where is not None:
-        try:
-            frame = frame[_matches(frame, where)]
-        except Exception as err:  # pandas raises nearly anything on a bad expression
-            raise InputError(
-                f"where={where!r}: cannot be applied ({err}); it is a pandas query over the columns "
-                f"{', '.join(map(str, frame.columns))}, for example \"commodity == 'Copper'\""
-            ) from err
-    if frame.empty:
-        there = "" if where is None else _what_there_is(every, where)
-        raise InputError(
-            f"path={str(file)!r}, where={where!r}: no deposit is left; check the filter against the file{there}"
-        )
-    if len(frame) == 1:
-        warnings.warn(
-            f"{file.name}: only one deposit; nothing can be validated on one", DataWarning, stacklevel=user_level()
-        )
-    return frame.reset_index(drop=True)
-
-
-def _matches(frame: gpd.GeoDataFrame, where: str) -> NDArray[np.bool_]:
-    """Apply a pandas query that can only compare: a filter may come from a file that somebody else wrote."""
-    tree = ast.parse(re.sub(r"`[^`]*`", "column", where.strip()), mode="eval")
-    for node in ast.walk(tree):
-        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-        if name.startswith("_") or (isinstance(node, ast.Attribute) and name not in _QUERY_METHODS):
-            raise ValueError(f"{name!r} is not allowed in a filter")
-    found = frame.eval(where.strip(), engine="python", local_dict={}, global_dict={})
-    # Where a text is missing, `str` methods may answer with neither True nor False.
-    answers = found.dropna().convert_dtypes() if isinstance(found, pd.Series) else None
-    if answers is None or (len(answers) and not pd.api.types.is_bool_dtype(answers)):
-        raise ValueError("it does not say yes or no for each row")
-    keep: NDArray[np.bool_] = found.astype("boolean").fillna(False).to_numpy(dtype=bool)
-    return keep
-
-
-def _what_there_is(frame: gpd.GeoDataFrame, where: str) -> str:
-    """Return what the columns hold that a filter names: the values that stand most often, or the range of numbers."""
-    named = {getattr(node, "id", "") for node in ast.walk(ast.parse(re.sub(r"`[^`]*`", "column", where.strip())))}
-    named |= set(re.findall(r"`([^`]*)`", where))
-    told = []
-    for name in [column for column in frame.columns if column in named and column != frame.active_geometry_name]:
-        values, numbers = frame[name].dropna(), pd.api.types.is_numeric_dtype(frame[name])
-        counts = values.value_counts() if numbers else values.astype(str).value_counts()
-        if numbers and len(counts) > _VALUES:
-            told.append(f"{name} runs from {values.min():g} to {values.max():g}")
-        elif len(counts):
-            told.append(f"{name} is {first_rows(map(shown, counts.index.tolist()), _VALUES)}")
-        else:
-            told.append(f"{name} is empty")
-    return f", where {' and '.join(told)}" if told else ""
-
-
-def check_deposits(deposits: Any) -> gpd.GeoDataFrame:
-    """Return deposits when they are a GeoDataFrame, or raise with how to make one."""
-    if not isinstance(deposits, gpd.GeoDataFrame):
-        plain = isinstance(deposits, (str, os.PathLike, list, tuple))
-        what = f"deposits={shown(deposits)}" if plain else f"deposits: is a {type(deposits).__name__}"
-        raise InputError(
-            f"{what}{':' if plain else ','} needs a GeoDataFrame of points; read a file with read_deposits(path), or "
-            "make one with geopandas.GeoDataFrame(geometry=geopandas.points_from_xy(x, y), crs=…)"
-        )
-    if deposits.active_geometry_name is None:
-        raise InputError("deposits: the GeoDataFrame has no geometry; set it with deposits.set_geometry(…)")
-    return deposits
-
-
-def _with_columns(problem: Problem, x: str, y: str) -> Problem:
-    """Say, of coordinates that are swapped, which columns to pass."""
-    if problem.kind != "swapped" or not (x and y):
-        return problem
-    return replace(problem, message=f"{problem.message} pass x={y!r}, y={x!r}")
-
-
 def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     """Return a read-only array of its own."""
     array: NDArray[Any] = np.array(values, dtype=dtype)
@@ -531,32 +362,27 @@ def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     return array
 
 
-def _check_coordinates(points: NDArray[np.float64], crs: CRS, columns: tuple[str, str] = ("", "")) -> None:
-    """Raise where coordinates cannot be what the CRS says; warn far outside its area of use."""
-    if not np.isfinite(points).all():
-        raise InputError(
-            f"points: sample {np.argwhere(~np.isfinite(points))[0][0]} has no finite coordinates; leave it out"
-        )
-    for problem in coordinate_faults(points, crs):
-        if problem.level == "error":
-            raise CRSError(_with_columns(problem, *columns).message)
-        warnings.warn(problem.message, DataWarning, stacklevel=user_level())
+def sample_spacing(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return the median distance from a place with a sample to the next one, in units of the coordinates.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n_samples,)
+        Finite coordinates in a projected CRS. Samples at one place count once.
+
+    Returns
+    -------
+    float
+        NaN where there are fewer than two places.
+    """
+    return median_gap(np.column_stack([x, y]))
 
 
-def _with_known_names(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Give a deposit layer the columns id, name and commodity where it has something like them."""
-    known = {
-        "name": ("name", "english_name", "site_name", "deposit_name", "dep_name", "deposit"),
-        "commodity": ("commodity", "major_commodity", "main_commodity", "primary_commodity", "commodities", "commod1"),
-        "id": ("id", "deposit_id", "dep_id", "objectid", "fid"),
-    }
-    by_lower = {str(column).lower(): column for column in reversed(frame.columns)}
-    for target, usual in known.items():
-        source = next((by_lower[name] for name in usual if name in by_lower), None)
-        if source is not None and target not in frame.columns:
-            frame[target] = frame[source]
-    if "id" not in frame.columns or frame["id"].isna().any() or frame["id"].duplicated().any():
-        if "id" in frame.columns:
-            log.info("the ids of the deposits are not unique; they are numbered 1 to %d instead", len(frame))
-        frame["id"] = np.arange(1, len(frame) + 1)
-    return frame
+def median_gap(points: NDArray[np.float64], of: NDArray[np.bool_] | None = None) -> float:
+    """Return the median distance to the next place, over all places or some; NaN where there is none."""
+    places = np.unique(points, axis=0)
+    some = places if of is None else places[of]
+    if len(places) < 2 or not len(some):
+        return math.nan
+    distance, _ = cKDTree(places).query(some, k=2)
+    return float(np.median(distance[:, 1]))

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from geoprospect._checks import check_int, user_level
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.grid import Grid
-from geoprospect.samples import Samples
+from geoprospect.samples import Samples, median_gap
 
 # Cells whose nearest sample is looked for at once: some 50 MB.
 _CELLS = 2**20
@@ -125,22 +125,6 @@ class Distances:
         return _distance(self.points, self.grid.part(rows.start, cols.start, (len(rows), len(cols))))
 
 
-def sample_spacing(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Return the median distance from a place with a sample to the next one, in units of the coordinates.
-
-    Parameters
-    ----------
-    x, y : ndarray of shape (n_samples,)
-        Finite coordinates in a projected CRS. Samples at one place count once.
-
-    Returns
-    -------
-    float
-        NaN where there are fewer than two places.
-    """
-    return _median_gap(np.column_stack([x, y]))
-
-
 def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
     """Warn where cells are more than ten times finer than the samples lie apart.
 
@@ -165,7 +149,7 @@ def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
     on_grid = grid.contains(*places.T)
     if on_grid.sum() < _FEWEST:
         return
-    spacing, (dy, dx) = _median_gap(places, on_grid), grid.resolution
+    spacing, (dy, dx) = median_gap(places, on_grid), grid.resolution
     if spacing <= _FINER * max(dy, dx):
         return
     per_sample, unit = math.prod(grid.shape) / on_grid.sum(), "m" if grid.unit == "metre" else grid.unit
@@ -177,16 +161,6 @@ def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
         DataWarning,
         stacklevel=user_level(),
     )
-
-
-def _median_gap(points: NDArray[np.float64], of: NDArray[np.bool_] | None = None) -> float:
-    """Return the median distance to the next place, over all places or some; NaN where there is none."""
-    places = np.unique(points, axis=0)
-    some = places if of is None else places[of]
-    if len(places) < 2 or not len(some):
-        return math.nan
-    distance, _ = cKDTree(places).query(some, k=2)
-    return float(np.median(distance[:, 1]))
 
 
 def _distance(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:

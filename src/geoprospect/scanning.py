@@ -16,19 +16,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoprospect._checks import check_choice, check_input_file, check_names, check_number, first_rows
-from geoprospect.assays import (
-    Column,
-    Problem,
-    Reading,
-    cells_as_text,
-    declared,
-    is_code,
-    joint_cure,
-    says_flags,
-    scan_column,
-    scan_numbers,
-    summed_up,
-)
+from geoprospect.assays import Column, Reading, declared, is_code, says_flags, scan_column
 from geoprospect.errors import CRSError, InputError, NameNotFoundError
 from geoprospect.headers import (
     FLAG_WORDS,
@@ -42,6 +30,8 @@ from geoprospect.headers import (
     named_elements,
     unconverted,
 )
+from geoprospect.number_parsing import cells_as_text, scan_numbers
+from geoprospect.problems import Problem, joint_cure, summed_up
 from geoprospect.tables import (
     around_the_world,
     check_text_crs,

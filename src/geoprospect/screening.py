@@ -15,6 +15,7 @@ from scipy.stats import norm
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
+from geoprospect.deposits import check_deposits
 from geoprospect.errors import InputError
 from geoprospect.ground import (
     Floats,
@@ -28,7 +29,7 @@ from geoprospect.ground import (
     regions,
 )
 from geoprospect.metrics import rank_auc, z_auc
-from geoprospect.samples import Samples, check_deposits
+from geoprospect.samples import Samples
 from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
 from geoprospect.significance import adjust_p, auc_standard_error, weights_of_evidence
 from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores

@@ -6,10 +6,10 @@ import csv
 import gzip
 import io
 import re
+import warnings
 import zlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from geoprospect._checks import (
     check_crs,
     check_names,
     first_rows,
+    user_level,
 )
-from geoprospect.assays import Problem
-from geoprospect.errors import CRSError, InputError, NameNotFoundError
+from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
+from geoprospect.number_parsing import with_decimal_points
+from geoprospect.problems import Problem
 
 # The usual names of coordinate columns, most telling first; compared in lower case.
 _X_NAMES = ("lon", "longitude", "long", "lon_dd", "longitude_dd", "x", "easting", "east", "coord_x", "x_coord",
@@ -40,43 +42,6 @@ _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, .xls
 _FEW = 0.5  # share of the places up to which what is wrong with them lies with these, not with the CRS
 _INVISIBLE = "\u200b\ufeff"  # blanks of no width: from web pages, and where files were joined
 _MOST_TEXT = 2 * 10**9  # characters; a table takes several times that in memory
-
-# Ways to write numbers that a plain reader does not know, named by their examples. A blank is any of those in use.
-_SIGN, _BLANK = r"[<>≤≥=+-]*\s*", "[ '’\u00a0\u2009\u202f]"
-_NOTATIONS = {
-    kind: re.compile(_SIGN + pattern)
-    for kind, pattern in {
-        "1,234": r"[1-9][0-9]{0,2},[0-9]{3}",
-        "1,2": r"[0-9]+,[0-9]+([eE][+-]?[0-9]+)?",
-        "1,234,567": r"[0-9]{1,3}(,[0-9]{3}){2,}",
-        "1,234.5": r"[0-9]{1,3}(,[0-9]{3})+\.[0-9]+",
-        "1.234.567": r"[0-9]{1,3}(\.[0-9]{3}){2,}",
-        "1.234,5": r"[0-9]{1,3}(\.[0-9]{3})+,[0-9]+",
-        "1 234": rf"[0-9]{{1,3}}({_BLANK}[0-9]{{3}})+",
-        "1 234.5": rf"[0-9]{{1,3}}({_BLANK}[0-9]{{3}})+\.[0-9]+",
-        "1 234,5": rf"[0-9]{{1,3}}({_BLANK}[0-9]{{3}})+,[0-9]+",
-    }.items()
-}
-_DECIMAL_COMMA, _DECIMAL_POINT = {"1,2", "1.234,5", "1 234,5"}, {"1,234.5", "1 234.5"}
-_COMMA_THOUSANDS, _POINT_THOUSANDS = {"1,234,567", "1,234.5"}, {"1.234.567", "1.234,5"}
-_PLAIN_POINT = re.compile(_SIGN + r"[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?")
-_PLAIN_NUMBER = re.compile(_SIGN + r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-_MAYBE_POINT_THOUSANDS = re.compile(_SIGN + r"[1-9][0-9]{0,2}\.[0-9]{3}")
-_SEPARATOR = re.compile(rf",|\.[0-9]{{3}}\.|[0-9]{_BLANK}[0-9]")
-_DIGITS_AND_SIGNS = re.compile(rf"{_SIGN}[0-9](?:[0-9.,]|{_BLANK})*([eE][+-]?[0-9]+)?")
-_BLANK_BETWEEN = re.compile(rf"(?<=[0-9]){_BLANK}(?=[0-9]{{3}})")
-
-
-def with_numbers(text: pd.DataFrame) -> pd.DataFrame:
-    """Make empty cells missing, and columns of nothing but numbers numeric, except codes such as 007."""
-    columns = {}
-    for name in text.columns:
-        cells = text[name].str.strip()
-        filled = cells[cells != ""]
-        numbers = pd.to_numeric(filled, errors="coerce")
-        plain = len(filled) and numbers.notna().all() and not filled.str.match(r"[+-]?0\d").any()
-        columns[name] = numbers.reindex(cells.index) if plain else cells.where(cells != "", None)
-    return pd.DataFrame(columns, index=text.index)
 
 
 def is_text_table(file: Path) -> bool:
@@ -229,106 +194,6 @@ def _too_large(file: Path) -> InputError:
 def not_a_spreadsheet(file: Path) -> InputError:
     """Return the error for a workbook."""
     return InputError(f"path={str(file)!r}: is a spreadsheet; save the sheet as CSV (UTF-8) and read that")
-
-
-def with_decimal_points(frame: pd.DataFrame, lines: NDArray[np.int64], together: bool) -> list[Problem]:
-    """Write numbers with a decimal point and nothing else between their digits, in place, where the table tells how.
-
-    1,250 is a thousand in one half of the world and one in the other; 0,5 or 1,250.5 tells which. Where commas are no
-    delimiters, one column tells for the others (`together`); where they are, what is quoted may be a list.
-    """
-    notations = {name: _notation(frame[name]) for name in frame.columns}
-    decimal_somewhere = together and any(not _DECIMAL_COMMA.isdisjoint(kinds) for kinds in notations.values())
-    thousands_somewhere = together and any(not _COMMA_THOUSANDS.isdisjoint(kinds) for kinds in notations.values())
-    problems = []
-    for name, kinds in notations.items():
-        if not kinds and not decimal_somewhere:
-            continue
-        decimal, thousands = not _DECIMAL_COMMA.isdisjoint(kinds), not _COMMA_THOUSANDS.isdisjoint(kinds)
-        if "1,234" in kinds and not decimal and not thousands and decimal_somewhere != thousands_somewhere:
-            decimal, thousands = decimal_somewhere, thousands_somewhere
-        point_thousands = not _POINT_THOUSANDS.isdisjoint(kinds)
-        plain, unclear = _decimal_points(frame[name]) if kinds or decimal_somewhere else (False, "")
-        point = plain or not _DECIMAL_POINT.isdisjoint(kinds) or (bool(unclear) and not point_thousands)
-        if (decimal and (thousands or point)) or (point_thousands and (thousands or point)):
-            example = next(cell for kind, cell in kinds.items() if "," in kind or kind in _POINT_THOUSANDS)
-            rows = _rows_of(frame[name], example, lines)
-            message = f"column {name!r}: has both decimal commas and points ({example!r}); make them one (row {rows})"
-            problems.append(Problem("error", name, message, "mixed-decimal", 1))
-        elif "1,234" in kinds and not decimal and not thousands:
-            problems.append(_unclear(frame[name], "comma", kinds["1,234"], lines))
-        elif decimal_somewhere and unclear and not plain and not thousands and not point_thousands:
-            problems.append(_unclear(frame[name], "point", unclear, lines))
-        elif kinds:
-            frame[name] = _rewritten(frame[name], decimal, thousands, point_thousands)
-            if decimal:
-                problems.append(Problem("note", name, f"{name} is read with a decimal comma", "decimal-comma"))
-            grouped = [cell for kind, cell in kinds.items() if kind not in ("1,2", "1,234")]
-            if grouped or thousands:
-                message = f"{name} is read without its thousands separators ({(grouped or [kinds['1,234']])[0]!r})"
-                problems.append(Problem("note", name, message, "thousands"))
-    return problems
-
-
-def _rows_of(column: pd.Series, cell: str, lines: NDArray[np.int64]) -> str:
-    return first_rows(lines[(column.str.strip() == cell).to_numpy()])
-
-
-def _unclear(column: pd.Series, sign: str, example: str, lines: NDArray[np.int64]) -> Problem:
-    name = str(column.name)
-    return Problem(
-        "error", name,
-        f"column {name!r}: is the {sign} in {example!r} a decimal one, or does it part thousands (row "
-        f"{_rows_of(column, example, lines)})? Nothing in the table tells; write decimal points, or no thousands "
-        "separators",
-        "ambiguous-comma", 1,
-    )  # fmt: skip
-
-
-def _notation(column: pd.Series) -> dict[str, str]:
-    """Return the ways in which the numbers of a column are written, each with an example; plain ones are left out.
-
-    Nothing where a comma is part of no number, or where most cells are no numbers: the column is a text.
-    """
-    cells = column.tolist()
-    if not _SEPARATOR.search("\n".join(cells)):  # the whole column at once, because most have none
-        return {}
-    found: dict[str, str] = {}
-    for cell in {cell.strip() for cell in cells if _SEPARATOR.search(cell)}:
-        kind = next((kind for kind, pattern in _NOTATIONS.items() if pattern.fullmatch(cell)), None)
-        if kind is not None:
-            found.setdefault(kind, cell)
-        elif "," in cell:
-            return {}
-    # A blank between digits is more often one between words.
-    return found if not found.keys() <= {"1 234"} or _mostly_numbers(cells) else {}
-
-
-def _mostly_numbers(cells: Sequence[str]) -> bool:
-    filled = [cell.strip() for cell in cells if cell.strip()]
-    numbers = sum(bool(_PLAIN_NUMBER.fullmatch(cell) or _NOTATIONS["1 234"].fullmatch(cell)) for cell in filled)
-    return 2 * numbers > len(filled)
-
-
-def _decimal_points(column: pd.Series) -> tuple[bool, str]:
-    """Return whether some points are surely decimal ones, and an example of one that may part thousands."""
-    with_point = column[column.str.contains(".", regex=False)].str.strip()
-    plain = with_point[with_point.str.fullmatch(_PLAIN_POINT)]
-    unclear = plain[plain.str.fullmatch(_MAYBE_POINT_THOUSANDS)]
-    return len(unclear) < len(plain), "" if unclear.empty else str(unclear.iloc[0])
-
-
-def _rewritten(column: pd.Series, decimal: bool, thousands: bool, point_thousands: bool) -> pd.Series:
-    """Return a column whose numbers have decimal points and nothing else between their digits; texts stay."""
-    numbers = column.str.strip().str.fullmatch(_DIGITS_AND_SIGNS)
-    cells = column[numbers].str.replace(_BLANK_BETWEEN, "", regex=True)
-    if thousands:
-        cells = cells.str.replace(",", "", regex=False)
-    if point_thousands:
-        cells = cells.str.replace(".", "", regex=False)
-    if decimal:
-        cells = cells.str.replace(",", ".", regex=False)
-    return cells.reindex(column.index).fillna(column)
 
 
 def coordinate_columns(frame: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:
@@ -484,3 +349,22 @@ def around_the_world(x: NDArray[np.float64], crs: CRS) -> list[Problem]:
         "samples.to_crs('EPSG:…'), before it is gridded"
     )
     return [Problem("warning", "", message, "antimeridian")]
+
+
+def with_columns(problem: Problem, x: str, y: str) -> Problem:
+    """Say, of coordinates that are swapped, which columns to pass."""
+    if problem.kind != "swapped" or not (x and y):
+        return problem
+    return replace(problem, message=f"{problem.message} pass x={y!r}, y={x!r}")
+
+
+def check_coordinates(points: NDArray[np.float64], crs: CRS, columns: tuple[str, str] = ("", "")) -> None:
+    """Raise where coordinates cannot be what the CRS says; warn far outside its area of use."""
+    if not np.isfinite(points).all():
+        raise InputError(
+            f"points: sample {np.argwhere(~np.isfinite(points))[0][0]} has no finite coordinates; leave it out"
+        )
+    for problem in coordinate_faults(points, crs):
+        if problem.level == "error":
+            raise CRSError(with_columns(problem, *columns).message)
+        warnings.warn(problem.message, DataWarning, stacklevel=user_level())
