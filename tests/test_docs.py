@@ -11,7 +11,6 @@ import click
 import pytest
 import torch
 from pydantic import BaseModel
-from test_house import FLOORS
 
 import geoprospect as gp
 from geoprospect import cli, config, errors, plotting, synthetic
@@ -94,12 +93,6 @@ def test_an_example_that_went_stale_is_seen():
 
 
 # -- tables that have a twin in the code -------------------------------------------------------
-
-
-def test_the_floors_are_those_that_the_house_is_built_on():
-    rows = table_rows(sections(page("conventions.md"))["Which module imports which"])
-    assert [int(row[0]) for row in rows] == list(range(len(FLOORS)))
-    assert [re.findall(r"`(\w+)`", row[1]) for row in rows] == FLOORS
 
 
 def section_model(annotation):

@@ -19,54 +19,6 @@ from geoprospect import errors
 SOURCE = Path(gp.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# Left to right, as in the table of the design: a module imports only from lower floors, and on
-# its own floor only from modules that stand left of it.
-FLOORS = [
-    ["errors", "_version"],
-    ["_checks"],
-    ["_kernels", "publishing"],
-    ["grid", "areas", "folds", "chemistry", "headers", "assays", "tables", "scanning", "imputation"],
-    ["sources", "samples", "rasters", "stores", "exports"],
-    [
-        "compositions",
-        "columns",
-        "geochemistry",
-        "transforms",
-        "censoring",
-        "regressors",
-        "surfaces",
-        "sampling",
-        "ground",
-        "quality",
-        "checking",
-        "interpolation",
-        "gridding",
-        "metrics",
-        "significance",
-        "resampling",
-        "success",
-        "baselines",
-        "support_vectors",
-        "shifts",
-        "screening",
-        "windows",
-        "cutting",
-        "separation",
-        "recipes",
-        "networks",
-        "dense",
-        "targets",
-        "synthetic",
-    ],
-    ["calibration", "endowment", "applicability", "model"],
-    ["checkpoints", "training", "references", "engine", "inference", "agreement", "planning", "journal", "production"],
-    ["scores", "validation", "trials", "explain", "transfers"],
-    ["maps", "panels", "verdicts", "plotting", "styles", "catalog", "report"],
-    ["config", "pipeline"],
-    ["cli"],
-]
-PLACES = {module: (floor, place) for floor, row in enumerate(FLOORS) for place, module in enumerate(row)}
-
 # Where a heavy library may be imported, inside functions too.
 HOMES = {
     "torch": {
@@ -127,19 +79,6 @@ def imports_of(text, package="geoprospect"):
     return found
 
 
-def floor_violations(module, text, package="geoprospect"):
-    """Return what `module`, with this source text, imports from above or from the right."""
-    if module not in PLACES:
-        return [f"{module} stands on no floor"]
-    ours = {name.split(".")[1] for name in imports_of(text, package) if name.startswith("geoprospect.")}
-    higher = {name for name in ours if name in PLACES and PLACES[name] >= PLACES[module] and name != module}
-    # 'from geoprospect import Samples' or 'import geoprospect as gp' would hide the floor; from the top all is below.
-    hidden = {name for name in ours if name not in PLACES and name in gp.__all__ and name != "__version__"}
-    plain = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
-    hidden |= {alias.name for node in plain for alias in node.names if alias.name == "geoprospect"}
-    return [f"{module} imports {name}" for name in sorted(higher if module in FLOORS[-1] else higher | hidden)]
-
-
 def home_violations(module, text):
     """Return the heavy and forbidden libraries that `module` imports outside of their homes."""
     imported = imports_of(text)
@@ -185,19 +124,6 @@ def vars_of_house():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_module_imports_only_from_lower_floors(path):
-    module = module_of(path)
-    if module == "":
-        at_once = [
-            node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
-        ]
-        assert {node.module for node in at_once} <= {"__future__", "typing", "geoprospect._version"}
-        return
-    package = ".".join(["geoprospect", *path.relative_to(SOURCE).parts[:-1]])
-    assert floor_violations(module, path.read_text(encoding="utf-8"), package) == []
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_heavy_libraries_stay_at_home_and_nothing_unpickles(path):
     assert home_violations(module_of(path), path.read_text(encoding="utf-8")) == []
 
@@ -228,50 +154,6 @@ def test_there_is_a_house():
 
 
 # -- the checkers themselves -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("module", "text"),
-    [
-        ("grid", "from geoprospect.samples import Samples"),
-        ("grid", "import geoprospect.samples"),
-        ("grid", "import geoprospect.samples as s"),
-        ("grid", "from geoprospect import samples"),
-        ("grid", "from .samples import Samples"),
-        ("grid", "from . import samples"),
-        ("grid", "def late():\n    from geoprospect.samples import Samples"),
-        ("grid", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from geoprospect.cli import main"),
-        ("grid", "import importlib\nimportlib.import_module('geoprospect.samples')"),
-        ("grid", "from geoprospect import Samples"),
-        ("grid", "import geoprospect as gp"),
-        ("grid", "from geoprospect.folds import spatial_folds"),
-        ("samples", "from geoprospect.rasters import write_cog"),
-        ("errors", "from geoprospect._checks import check_int"),
-        ("attic", "import os"),
-    ],
-)
-def test_the_floor_checker_sees_a_planted_violation(module, text):
-    assert len(floor_violations(module, text)) == 1
-
-
-@pytest.mark.parametrize(
-    ("module", "text"),
-    [
-        ("folds", "from geoprospect.grid import Grid"),
-        ("samples", "from geoprospect import grid, errors"),
-        ("cli", "from . import pipeline\nfrom .config import read"),
-        ("cli", "import geoprospect as gp"),
-        ("_checks", "import numpy\nfrom geoprospect.errors import InputError"),
-    ],
-)
-def test_the_floor_checker_lets_the_way_down_pass(module, text):
-    assert floor_violations(module, text) == []
-
-
-def test_the_floor_checker_follows_dots_out_of_a_subpackage():
-    assert floor_violations("_kernels", "from ..grid import Grid", "geoprospect._kernels") == ["_kernels imports grid"]
-    assert floor_violations("_kernels", "from .idw import weights", "geoprospect._kernels") == []
-    assert floor_violations("_kernels", "from geoprospect._kernels import idw", "geoprospect._kernels") == []
 
 
 @pytest.mark.parametrize(
