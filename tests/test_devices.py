@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from geoprospect._devices import resolve_device
 from geoprospect._kernels import devices
-from geoprospect._kernels.devices import resolve_device
 from geoprospect.errors import DeviceError, InputError
 
 

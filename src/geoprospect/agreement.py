@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from geoprospect._checks import check_int, check_rng
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect.dense import DenseCheck
 from geoprospect.engine import computing_alike
 from geoprospect.errors import InputError

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, user_level
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
 from geoprospect.folds import Fold, check_folds

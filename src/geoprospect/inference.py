@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_shape, user_level
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.applicability import mean_threshold
 from geoprospect.calibration import CALIBRATED

@@ -241,7 +241,7 @@ class _Gridder:
 
     def on_device(self, first: tuple[int, int], shape: tuple[int, int]) -> Tensor:
         """Return the same as a tensor on the device."""
-        from geoprospect._kernels.devices import resolve_device
+        from geoprospect._devices import resolve_device
         from geoprospect._kernels.idw_torch import idw_on_device
 
         return idw_on_device(
@@ -298,7 +298,7 @@ def _gridder(
     if device != "cpu" and method not in ("idw", "nearest"):
         raise InputError(f"device={device!r}: {method!r} runs on the CPU only; pass device='cpu' or method='idw'")
     if device != "cpu":
-        from geoprospect._kernels.devices import resolve_device
+        from geoprospect._devices import resolve_device
 
         device = str(resolve_device(device))
     if not grid.crs.is_projected:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect.engine import Engine, Settings, Tile, bands_of, computing_alike, ground_of, padded, readable, reads
 from geoprospect.grid import Grid
 from geoprospect.inference import bytes_per_cell, settings_for, strips_of

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_output_file
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect.engine import Engine, Settings, Tile, computing_alike, padded
 from geoprospect.errors import InputError
 from geoprospect.exports import check_store, small_cache, write_cog, write_zarr

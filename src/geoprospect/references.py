@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.applicability import Applicability, Reference
 from geoprospect.dense import Dense

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_input_file, check_int, check_rng
-from geoprospect._kernels.devices import resolve_device
+from geoprospect._devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect._version import __version__
 from geoprospect.checkpoints import Checkpoint, Kept, checksum
