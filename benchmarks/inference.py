@@ -30,8 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import geoprospect as gp
 from geoprospect.engine import Engine, Ground, tiles
 from geoprospect.inference import settings_for
+from geoprospect.io.sources import InMemory
 from geoprospect.networks import NETWORKS, build_network
-from geoprospect.sources import InMemory
 
 try:
     import monai

@@ -31,7 +31,8 @@ from affine import Affine
 from rasterio.windows import Window
 
 import geoprospect as gp
-from geoprospect import journal, stores
+from geoprospect import journal
+from geoprospect.io import lazy
 from geoprospect.networks import build_network
 
 BANDS, SIZE, CROP = 4, 256, 224
@@ -118,7 +119,7 @@ def one(case):
     if case["kind"] == "loop":
         print(json.dumps({"time": by_loop(model, path, case["stride"]), "peak": peak()}))
         return
-    asked, kind = [0], stores._Store if path.suffix == ".zarr" else stores._Tiffs
+    asked, kind = [0], lazy._Store if path.suffix == ".zarr" else lazy._Tiffs
     read = kind.read
 
     def counted(self, bands, rows, cols, into=None):

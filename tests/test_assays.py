@@ -15,7 +15,7 @@ import geoprospect as gp
 from geoprospect.assays import Reading, scan_column, standing_limits
 from geoprospect.errors import DataWarning, GeoprospectError, InputError, NameNotFoundError
 from geoprospect.headers import read_header
-from geoprospect.problems import joint_cure
+from geoprospect.io.problems import joint_cure
 from geoprospect.scanning import raise_errors, scan_table
 
 
@@ -536,7 +536,7 @@ def test_a_spreadsheet_under_the_name_of_a_text_is_seen(tmp_path, first):
 
 def test_a_text_larger_than_memory_should_hold_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "s.csv", {"Cu_ppm": range(50)})
-    monkeypatch.setattr("geoprospect.tables._MOST_TEXT", 100)
+    monkeypatch.setattr("geoprospect.io.tables._MOST_TEXT", 100)
     with pytest.raises(InputError, match="holds more than 1e-07 GB of text"):
         gp.read_samples(path, crs=4326)
 

@@ -25,8 +25,8 @@ from torch import nn
 import geoprospect as gp
 from geoprospect import checkpoints, model, training
 from geoprospect.errors import CorruptFileError, DivergenceError, InputError, OutputError
+from geoprospect.io.atomic import write_manifest
 from geoprospect.networks import Crop, build_network
-from geoprospect.publishing import write_manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,8 +20,9 @@ import xarray as xr
 from disk_maps import BANDS, StoppedError, as_model, batches_take, make_survey, same, stopped_after, tiny
 
 import geoprospect as gp
-from geoprospect import engine, journal, stores
+from geoprospect import engine, journal
 from geoprospect.errors import InputError, OutputError
+from geoprospect.io import lazy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,11 +108,11 @@ def test_a_map_that_was_begun_with_something_else_is_not_taken_up(
 
 def test_a_changed_survey_in_memory_is_another_one() -> None:
     survey = make_survey()
-    before = stores.open_source(survey).identity(BANDS)
-    assert stores.open_source(survey.copy(deep=True)).identity(BANDS) == before
+    before = lazy.open_source(survey).identity(BANDS)
+    assert lazy.open_source(survey.copy(deep=True)).identity(BANDS) == before
     changed = survey.copy(deep=True)
     changed["Cu"][3, 3] = 123
-    assert stores.open_source(changed).identity(BANDS) != before
+    assert lazy.open_source(changed).identity(BANDS) != before
 
 
 def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -119,22 +120,22 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for name in BANDS:
         (tmp_path / name).mkdir()
         files[name] = gp.write_geotiff(survey[[name]], tmp_path / name / "x.tif")
-    before = stores.open_source(files).identity(BANDS)
-    assert stores.open_source(files).identity(BANDS) == before
+    before = lazy.open_source(files).identity(BANDS)
+    assert lazy.open_source(files).identity(BANDS) == before
     os.utime(files["Cu"], ns=(1, 1))
-    changed = stores.open_source(files).identity(BANDS)
+    changed = lazy.open_source(files).identity(BANDS)
     assert changed["bands"]["Cu"] != before["bands"]["Cu"]
     assert changed["bands"]["Au"] == before["bands"]["Au"]
     (tmp_path / "Au" / "x.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")  # as QGIS leaves one
-    assert stores.open_source(files).identity(BANDS)["bands"]["Au"] != before["bands"]["Au"]
+    assert lazy.open_source(files).identity(BANDS)["bands"]["Au"] != before["bands"]["Au"]
 
 
 def test_a_survey_that_xarray_has_not_read_is_not_read_to_tell_it_apart(tmp_path: Path) -> None:
     gp.write_zarr(make_survey(), tmp_path / "s.zarr")
     lazily = xr.open_zarr(tmp_path / "s.zarr", decode_coords="all", chunks=None)
-    before = stores.open_source(lazily).identity(BANDS)
+    before = lazy.open_source(lazily).identity(BANDS)
     assert not any(lazily[name].variable._in_memory for name in BANDS)
-    assert stores.open_source(lazily).identity(BANDS) == before
+    assert lazy.open_source(lazily).identity(BANDS) == before
 
 
 def test_a_fault_of_the_survey_is_not_blamed_on_the_disk_of_the_map(
@@ -143,7 +144,7 @@ def test_a_fault_of_the_survey_is_not_blamed_on_the_disk_of_the_map(
     def fails(*_: Any) -> Any:
         raise FileNotFoundError(2, "No such file", "gone.nc")
 
-    monkeypatch.setattr(stores.InMemory, "read", fails)
+    monkeypatch.setattr(lazy.InMemory, "read", fails)
     with pytest.raises(FileNotFoundError, match=r"gone\.nc"):
         gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
 

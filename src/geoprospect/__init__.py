@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.calibration import Calibration as Calibration
     from geoprospect.calibration import calibrate as calibrate
     from geoprospect.calibration import cross_calibrated as cross_calibrated
-    from geoprospect.catalog import write_layers as write_layers
     from geoprospect.censoring import censoring_indicator as censoring_indicator
     from geoprospect.censoring import censoring_table as censoring_table
     from geoprospect.censoring import replace_censored as replace_censored
@@ -36,15 +35,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.cutting import least_like_ore as least_like_ore
     from geoprospect.cutting import sample_windows as sample_windows
     from geoprospect.dense import DenseCheck as DenseCheck
-    from geoprospect.deposits import read_deposits as read_deposits
     from geoprospect.endowment import expected_deposits as expected_deposits
     from geoprospect.endowment import intensity as intensity
     from geoprospect.endowment import overdispersion as overdispersion
     from geoprospect.explain import attribute as attribute
     from geoprospect.explain import element_importance as element_importance
-    from geoprospect.exports import write_cog as write_cog
-    from geoprospect.exports import write_geotiff as write_geotiff
-    from geoprospect.exports import write_zarr as write_zarr
     from geoprospect.geochemistry import convert_units as convert_units
     from geoprospect.geochemistry import standardize as standardize
     from geoprospect.grid import Grid as Grid
@@ -55,6 +50,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.inference import predict_windows as predict_windows
     from geoprospect.interpolation import interpolate as interpolate
     from geoprospect.interpolation import interpolate_on_device as interpolate_on_device
+    from geoprospect.io.deposits import read_deposits as read_deposits
+    from geoprospect.io.rasters import read_bands as read_bands
+    from geoprospect.io.rasters import read_survey as read_survey
+    from geoprospect.io.vectors import write_layers as write_layers
+    from geoprospect.io.writers import write_cog as write_cog
+    from geoprospect.io.writers import write_geotiff as write_geotiff
+    from geoprospect.io.writers import write_zarr as write_zarr
     from geoprospect.metrics import Evaluation as Evaluation
     from geoprospect.metrics import average_precision as average_precision
     from geoprospect.metrics import brier_score as brier_score
@@ -69,8 +71,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.planning import plan_inference as plan_inference
     from geoprospect.production import predict_to_cog as predict_to_cog
     from geoprospect.quality import duplicate_precision as duplicate_precision
-    from geoprospect.rasters import read_bands as read_bands
-    from geoprospect.rasters import read_survey as read_survey
     from geoprospect.recipes import Recipe as Recipe
     from geoprospect.references import fit_applicability as fit_applicability
     from geoprospect.regressors import IDW as IDW
@@ -114,7 +114,7 @@ _HOMES = {
     "agreement": ["check_dense"],
     "applicability": ["Applicability"],
     "calibration": ["Calibration", "calibrate", "cross_calibrated"],
-    "catalog": ["write_layers"],
+    "io.vectors": ["write_layers"],
     "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
     "checking": ["SampleCheck", "check_samples"],
     "compositions": ["ALR", "CLR", "ILR", "Log10"],
@@ -123,7 +123,7 @@ _HOMES = {
     "dense": ["DenseCheck"],
     "endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
-    "exports": ["write_cog", "write_geotiff", "write_zarr"],
+    "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
     "geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding": ["GriddingScores", "validate_gridding"],
@@ -135,11 +135,11 @@ _HOMES = {
     "planning": ["Plan", "plan_inference"],
     "production": ["predict_to_cog"],
     "quality": ["duplicate_precision"],
-    "rasters": ["read_bands", "read_survey"],
+    "io.rasters": ["read_bands", "read_survey"],
     "recipes": ["Recipe"],
     "references": ["fit_applicability"],
     "regressors": ["IDW"],
-    "deposits": ["read_deposits"],
+    "io.deposits": ["read_deposits"],
     "samples": ["Samples", "read_samples"],
     "sampling": ["support"],
     "scores": ["Scores"],

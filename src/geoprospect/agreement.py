@@ -16,9 +16,9 @@ from geoprospect.engine import computing_alike
 from geoprospect.errors import InputError
 from geoprospect.grid import Grid
 from geoprospect.inference import predict_places, predicted, settings_for
+from geoprospect.io.sources import InMemory
 from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel
-from geoprospect.sources import InMemory
 
 
 def check_dense(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from geoprospect._checks import first_rows
 from geoprospect.headers import FLAG_WORDS, header_tokens, highest_possible
-from geoprospect.number_parsing import MISSING_WORDS, cells_as_text, infinite_numbers, not_a_number, numbers_of
-from geoprospect.problems import Problem
+from geoprospect.io.number_parsing import MISSING_WORDS, cells_as_text, infinite_numbers, not_a_number, numbers_of
+from geoprospect.io.problems import Problem
 
 # Compared without dots, blanks and case: n.d., < DL, Below detection.
 _BELOW_WORDS = frozenset(

@@ -24,7 +24,7 @@ from geoprospect._checks import check_choice, first_rows
 from geoprospect.assays import Column, declared, standing_limits
 from geoprospect.errors import DataWarning, GeoprospectError
 from geoprospect.grid import Grid
-from geoprospect.problems import Problem, joint_cure, summed_up
+from geoprospect.io.problems import Problem, joint_cure, summed_up
 from geoprospect.quality import duplicate_precision
 from geoprospect.samples import Samples, sample_spacing, samples_of
 from geoprospect.scanning import Table, scan_table

@@ -16,9 +16,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows, user_level
-from geoprospect.deposits import check_deposits
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.io.deposits import check_deposits
 from geoprospect.windows import Windows, check_windows
 
 # What the paper fixes. Buffer, slide, step and min_valid it leaves open.

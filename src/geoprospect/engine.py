@@ -27,9 +27,9 @@ from geoprospect._kernels.patches import gather
 from geoprospect.applicability import dissimilarity
 from geoprospect.dense import STRIDES, Dense, context_of, slid
 from geoprospect.errors import DeviceError, DivergenceError, InputError
+from geoprospect.io.sources import Packing, Padded, Source
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import folded, with_projection
-from geoprospect.sources import Packing, Padded, Source
 
 log = logging.getLogger("geoprospect")
 

@@ -22,9 +22,9 @@ from geoprospect._version import __version__
 from geoprospect.applicability import Applicability
 from geoprospect.engine import Settings, Tile
 from geoprospect.errors import GeoprospectError, InputError, OutputError
+from geoprospect.io.sources import Source
 from geoprospect.model import ProspectivityModel
 from geoprospect.planning import Plan
-from geoprospect.sources import Source
 
 log = logging.getLogger("geoprospect")
 

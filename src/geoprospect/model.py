@@ -28,8 +28,8 @@ from geoprospect.calibration import Calibration
 from geoprospect.dense import DenseCheck
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import grid_of_survey
+from geoprospect.io.atomic import check_manifest, check_named, published, write_manifest
 from geoprospect.networks import build_network, head_of
-from geoprospect.publishing import check_manifest, check_named, published, write_manifest
 from geoprospect.recipes import Recipe
 from geoprospect.windows import Windows, check_windows
 

@@ -18,19 +18,19 @@ import xarray as xr
 
 from geoprospect._version import __version__
 from geoprospect.calibration import Calibration
-from geoprospect.catalog import write_layers
 from geoprospect.config import Config
 from geoprospect.cutting import sample_windows
-from geoprospect.deposits import read_deposits
 from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
-from geoprospect.exports import write_cog
 from geoprospect.grid import Grid
 from geoprospect.inference import predict, predict_cells
 from geoprospect.interpolation import interpolate
+from geoprospect.io.atomic import published
+from geoprospect.io.deposits import read_deposits
+from geoprospect.io.rasters import read_bands
+from geoprospect.io.vectors import write_layers
+from geoprospect.io.writers import write_cog
 from geoprospect.metrics import Evaluation, evaluate
 from geoprospect.model import ProspectivityModel
-from geoprospect.publishing import published
-from geoprospect.rasters import read_bands
 from geoprospect.references import fit_applicability
 from geoprospect.samples import Samples, read_samples
 from geoprospect.scores import Scores

@@ -16,9 +16,9 @@ from geoprospect._devices import resolve_device
 from geoprospect.engine import Engine, Settings, Tile, bands_of, computing_alike, ground_of, padded, readable, reads
 from geoprospect.grid import Grid
 from geoprospect.inference import bytes_per_cell, settings_for, strips_of
+from geoprospect.io.lazy import SurveyLike, open_source
+from geoprospect.io.sources import Source
 from geoprospect.model import ProspectivityModel, check_model
-from geoprospect.sources import Source
-from geoprospect.stores import SurveyLike, open_source
 
 log = logging.getLogger("geoprospect")
 

@@ -20,8 +20,8 @@ from scipy.spatial import cKDTree
 from geoprospect._checks import check_int, check_output_file
 from geoprospect.checking import SampleCheck
 from geoprospect.errors import CorruptFileError, InputError
+from geoprospect.io.atomic import published
 from geoprospect.maps import COLOURS, GREY, legend_below, log_ticks, plain_text
-from geoprospect.publishing import published
 
 # More bars than these cannot be read.
 _BARS = 30

@@ -24,12 +24,12 @@ from geoprospect._checks import check_choice, check_crs, check_names, first_rows
 from geoprospect.assays import standing_limits
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.imputation import replace as impute
-from geoprospect.problems import listed, summed_up
-from geoprospect.scanning import Table, raise_errors, scan_table
-from geoprospect.tables import (
+from geoprospect.io.problems import listed, summed_up
+from geoprospect.io.tables import (
     check_coordinates,
     with_columns,
 )
+from geoprospect.scanning import Table, raise_errors, scan_table
 
 log = logging.getLogger("geoprospect")
 

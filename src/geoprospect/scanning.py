@@ -30,9 +30,9 @@ from geoprospect.headers import (
     named_elements,
     unconverted,
 )
-from geoprospect.number_parsing import cells_as_text, scan_numbers
-from geoprospect.problems import Problem, joint_cure, summed_up
-from geoprospect.tables import (
+from geoprospect.io.number_parsing import cells_as_text, scan_numbers
+from geoprospect.io.problems import Problem, joint_cure, summed_up
+from geoprospect.io.tables import (
     around_the_world,
     check_text_crs,
     check_vector_crs,

@@ -15,7 +15,6 @@ from scipy.stats import norm
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
-from geoprospect.deposits import check_deposits
 from geoprospect.errors import InputError
 from geoprospect.ground import (
     Floats,
@@ -28,6 +27,7 @@ from geoprospect.ground import (
     place_with_data,
     regions,
 )
+from geoprospect.io.deposits import check_deposits
 from geoprospect.metrics import rank_auc, z_auc
 from geoprospect.samples import Samples
 from geoprospect.shifts import family_wise, p_values, shifted_places, standardised

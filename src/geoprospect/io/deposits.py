@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from geoprospect._checks import check_input_file, first_rows, shown, user_level
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.number_parsing import scan_numbers, with_numbers
-from geoprospect.tables import (
+from geoprospect.io.number_parsing import scan_numbers, with_numbers
+from geoprospect.io.tables import (
     check_coordinates,
     check_text_crs,
     check_vector_crs,

@@ -20,8 +20,8 @@ from rasterio.windows import Window
 from geoprospect._checks import check_input_file
 from geoprospect.errors import CorruptFileError, InputError
 from geoprospect.grid import Grid
-from geoprospect.rasters import as_it_lies, named_bands, named_files, open_geotiff
-from geoprospect.sources import InMemory, Packing, Source, grid_as_json, largest, room, stamp
+from geoprospect.io.rasters import as_it_lies, named_bands, named_files, open_geotiff
+from geoprospect.io.sources import InMemory, Packing, Source, grid_as_json, largest, room, stamp
 
 SurveyLike = (
     xr.Dataset | str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]

@@ -10,7 +10,7 @@ import geopandas as gpd
 
 from geoprospect._checks import check_output_file
 from geoprospect.errors import CorruptFileError, InputError
-from geoprospect.publishing import published
+from geoprospect.io.atomic import published
 
 
 def write_layers(layers: Mapping[str, gpd.GeoDataFrame], path: str | os.PathLike[str]) -> Path:

@@ -21,8 +21,8 @@ from rasterio.env import get_gdal_config
 from rio_cogeo.cogeo import cog_validate
 
 import geoprospect as gp
-from geoprospect import exports
 from geoprospect.errors import CRSError, DataWarning, InputError, OutputError
+from geoprospect.io import writers as writers_module
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -100, 2_400_000), (40, 60))
@@ -341,8 +341,8 @@ def test_pieces_of_any_size_become_whole_blocks_each_once(rows, cols):
     )
     joined, seen = np.full_like(values, np.nan), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exports, "_BLOCK", 8)
-        for row, col, block in exports._blocks(pieces, values.shape[1:], 2):
+        patch.setattr(writers_module, "_BLOCK", 8)
+        for row, col, block in writers_module._blocks(pieces, values.shape[1:], 2):
             joined[:, row : row + 8, col : col + 8] = block
             seen.append((row, col))
     np.testing.assert_array_equal(joined, values)
@@ -363,9 +363,9 @@ from pathlib import Path
 import dask.array as da, numpy as np
 from affine import Affine
 import geoprospect as gp
-from geoprospect import exports
+from geoprospect.io import writers as writers_module
 
-exports._CACHE_BYTES = exports._GROUP_BYTES = 8 * 2**20  # which the smaller raster fills too
+writers_module._CACHE_BYTES = writers_module._GROUP_BYTES = 8 * 2**20  # which the smaller raster fills too
 write, path, side = getattr(gp, sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (side, side))
 
@@ -400,7 +400,7 @@ import dask.array as da, numpy as np
 from affine import Affine
 from distributed import Client, LocalCluster
 import geoprospect as gp
-from geoprospect import exports
+from geoprospect.io import writers as writers_module
 
 if __name__ == "__main__":
     grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (1100, 700))
@@ -408,7 +408,7 @@ if __name__ == "__main__":
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster):
         cluster.wait_for_workers(2)
-        print(exports._workers())
+        print(writers_module._workers())
         gp.write_cog(grid.dataset(bands).chunk({"y": 300, "x": 300}), Path(sys.argv[1]) / "cluster.tif")
     gp.write_cog(grid.dataset(bands), Path(sys.argv[1]) / "numpy.tif")
 """

@@ -34,7 +34,7 @@ from geoprospect._checks import check_output_file, user_level
 from geoprospect._version import __version__
 from geoprospect.errors import CorruptFileError, DataWarning, InputError, OutputError
 from geoprospect.grid import Grid
-from geoprospect.publishing import published
+from geoprospect.io.atomic import published
 
 if TYPE_CHECKING:
     import zarr

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geoprospect._checks import first_rows
-from geoprospect.problems import Problem
+from geoprospect.io.problems import Problem
 
 # Ways to write numbers that a plain reader does not know, named by their examples. A blank is any of those in use.
 _SIGN, _BLANK = r"[<>≤≥=+-]*\s*", "[ '’\u00a0\u2009\u202f]"

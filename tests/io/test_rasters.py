@@ -434,7 +434,7 @@ def test_lines_and_points_become_the_distance_to_the_nearest(tmp_path_factory, p
 def test_distances_do_not_depend_on_how_many_rows_are_looked_up_at_once(tmp_path, monkeypatch):
     path = layer(tmp_path / "faults.gpkg", [shapely.LineString([(LEFT, BOTTOM), (RIGHT, TOP)])])
     whole = gp.read_bands(path, GRID)["faults"]
-    monkeypatch.setattr("geoprospect.rasters._CHUNK_CELLS", 7 * GRID.shape[1])
+    monkeypatch.setattr("geoprospect.io.rasters._CHUNK_CELLS", 7 * GRID.shape[1])
     np.testing.assert_array_equal(gp.read_bands(path, GRID)["faults"], whole)
 
 

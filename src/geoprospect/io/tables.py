@@ -26,8 +26,8 @@ from geoprospect._checks import (
     user_level,
 )
 from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
-from geoprospect.number_parsing import with_decimal_points
-from geoprospect.problems import Problem
+from geoprospect.io.number_parsing import with_decimal_points
+from geoprospect.io.problems import Problem
 
 # The usual names of coordinate columns, most telling first; compared in lower case.
 _X_NAMES = ("lon", "longitude", "long", "lon_dd", "longitude_dd", "x", "easting", "east", "coord_x", "x_coord",

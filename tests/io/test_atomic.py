@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import geoprospect as gp
 from geoprospect.errors import CorruptFileError, OutputError
-from geoprospect.publishing import MANIFEST, check_manifest, published, write_manifest
+from geoprospect.io.atomic import MANIFEST, check_manifest, published, write_manifest
 
 # What the scripts below share. GDAL is used in forked children only, so that none inherits its threads.
 _PRELUDE = """

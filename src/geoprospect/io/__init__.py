@@ -1,0 +1,1 @@
+"""Open and write files: tables, deposits, rasters, vector layers."""
