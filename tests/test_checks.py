@@ -273,11 +273,11 @@ def test_a_value_is_shown_on_one_line():
     ("file", "module", "within"),
     [
         (_checks.__file__, "geoprospect._checks", True),
-        ("<string>", "geoprospect.samples", True),  # what dataclasses generate
+        ("<string>", "geoprospect.geochem.samples", True),  # what dataclasses generate
         ("<string>", "__main__", False),  # python -c
         (dataclasses.__file__, "dataclasses", True),  # replace
         (__file__, "test_checks", False),
-        ("<doctest geoprospect.samples[0]>", "geoprospect.samples", False),
+        ("<doctest geoprospect.geochem.samples[0]>", "geoprospect.geochem.samples", False),
     ],
 )
 def test_lines_of_the_library_are_told_from_those_of_the_user(file, module, within):

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from geoprospect import report
-from geoprospect.checking import check_samples
 from geoprospect.cli import cli
 from geoprospect.errors import InputError, OutputError
+from geoprospect.geochem.sample_check import check_samples
 from geoprospect.report import write_check_figure
 
 

@@ -12,7 +12,7 @@ from pyproj import CRS
 import geoprospect as gp
 from geoprospect import sampling
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.samples import sample_spacing
+from geoprospect.geochem.samples import sample_spacing
 from geoprospect.sampling import support, warn_if_finer
 
 UTM = "EPSG:32649"

@@ -20,15 +20,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.calibration import Calibration as Calibration
     from geoprospect.calibration import calibrate as calibrate
     from geoprospect.calibration import cross_calibrated as cross_calibrated
-    from geoprospect.censoring import censoring_indicator as censoring_indicator
-    from geoprospect.censoring import censoring_table as censoring_table
-    from geoprospect.censoring import replace_censored as replace_censored
-    from geoprospect.checking import SampleCheck as SampleCheck
-    from geoprospect.checking import check_samples as check_samples
-    from geoprospect.compositions import ALR as ALR
-    from geoprospect.compositions import CLR as CLR
-    from geoprospect.compositions import ILR as ILR
-    from geoprospect.compositions import Log10 as Log10
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
     from geoprospect.cutting import hold_back as hold_back
@@ -40,8 +31,23 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.endowment import overdispersion as overdispersion
     from geoprospect.explain import attribute as attribute
     from geoprospect.explain import element_importance as element_importance
-    from geoprospect.geochemistry import convert_units as convert_units
-    from geoprospect.geochemistry import standardize as standardize
+    from geoprospect.geochem.censoring import censoring_indicator as censoring_indicator
+    from geoprospect.geochem.censoring import censoring_table as censoring_table
+    from geoprospect.geochem.censoring import replace_censored as replace_censored
+    from geoprospect.geochem.duplicates import duplicate_precision as duplicate_precision
+    from geoprospect.geochem.geochemistry import convert_units as convert_units
+    from geoprospect.geochem.geochemistry import standardize as standardize
+    from geoprospect.geochem.log_ratios import ALR as ALR
+    from geoprospect.geochem.log_ratios import CLR as CLR
+    from geoprospect.geochem.log_ratios import ILR as ILR
+    from geoprospect.geochem.log_ratios import Log10 as Log10
+    from geoprospect.geochem.sample_check import SampleCheck as SampleCheck
+    from geoprospect.geochem.sample_check import check_samples as check_samples
+    from geoprospect.geochem.samples import Samples as Samples
+    from geoprospect.geochem.samples import read_samples as read_samples
+    from geoprospect.geochem.transforms import inverse_transform as inverse_transform
+    from geoprospect.geochem.transforms import robust_pca as robust_pca
+    from geoprospect.geochem.transforms import transform as transform
     from geoprospect.grid import Grid as Grid
     from geoprospect.gridding import GriddingScores as GriddingScores
     from geoprospect.gridding import validate_gridding as validate_gridding
@@ -70,12 +76,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.planning import Plan as Plan
     from geoprospect.planning import plan_inference as plan_inference
     from geoprospect.production import predict_to_cog as predict_to_cog
-    from geoprospect.quality import duplicate_precision as duplicate_precision
     from geoprospect.recipes import Recipe as Recipe
     from geoprospect.references import fit_applicability as fit_applicability
     from geoprospect.regressors import IDW as IDW
-    from geoprospect.samples import Samples as Samples
-    from geoprospect.samples import read_samples as read_samples
     from geoprospect.sampling import support as support
     from geoprospect.scores import Scores as Scores
     from geoprospect.screening import screen as screen
@@ -100,9 +103,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.training import train as train
     from geoprospect.transfers import Transfer as Transfer
     from geoprospect.transfers import transfer as transfer
-    from geoprospect.transforms import inverse_transform as inverse_transform
-    from geoprospect.transforms import robust_pca as robust_pca
-    from geoprospect.transforms import transform as transform
     from geoprospect.trials import NullControl as NullControl
     from geoprospect.trials import compare_networks as compare_networks
     from geoprospect.trials import null_control as null_control
@@ -115,16 +115,16 @@ _HOMES = {
     "applicability": ["Applicability"],
     "calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "io.vectors": ["write_layers"],
-    "censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
-    "checking": ["SampleCheck", "check_samples"],
-    "compositions": ["ALR", "CLR", "ILR", "Log10"],
+    "geochem.censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
+    "geochem.sample_check": ["SampleCheck", "check_samples"],
+    "geochem.log_ratios": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
     "cutting": ["hold_back", "least_like_ore", "sample_windows"],
     "dense": ["DenseCheck"],
     "endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
     "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
-    "geochemistry": ["convert_units", "standardize"],
+    "geochem.geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding": ["GriddingScores", "validate_gridding"],
     "inference": ["predict", "predict_cells", "predict_windows"],
@@ -134,13 +134,13 @@ _HOMES = {
     "pipeline": ["Run", "run"],
     "planning": ["Plan", "plan_inference"],
     "production": ["predict_to_cog"],
-    "quality": ["duplicate_precision"],
+    "geochem.duplicates": ["duplicate_precision"],
     "io.rasters": ["read_bands", "read_survey"],
     "recipes": ["Recipe"],
     "references": ["fit_applicability"],
     "regressors": ["IDW"],
     "io.deposits": ["read_deposits"],
-    "samples": ["Samples", "read_samples"],
+    "geochem.samples": ["Samples", "read_samples"],
     "sampling": ["support"],
     "scores": ["Scores"],
     "screening": ["screen", "screening_points"],
@@ -161,7 +161,7 @@ _HOMES = {
     "success": ["Rates", "rates"],
     "targets": ["delineate"],
     "training": ["train"],
-    "transforms": ["inverse_transform", "robust_pca", "transform"],
+    "geochem.transforms": ["inverse_transform", "robust_pca", "transform"],
     "transfers": ["Transfer", "transfer"],
     "trials": ["NullControl", "compare_networks", "null_control"],
     "validation": ["cross_validate"],

@@ -134,7 +134,7 @@ def check(
     missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, figure: Path | None, full: bool,
 ) -> None:  # fmt: skip
     """Look a table of samples through; exit code 1 where it cannot be read as it is."""
-    from geoprospect.checking import check_samples
+    from geoprospect.geochem.sample_check import check_samples
 
     found = check_samples(
         samples, x, y, crs, _names(elements), units, _codes(missing), negative=negative, zero=zero, encoding=encoding

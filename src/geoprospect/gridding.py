@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng
 from geoprospect.errors import CRSError, InputError, SeparationError
+from geoprospect.geochem.samples import Samples, sample_spacing
 from geoprospect.grid import Grid
 from geoprospect.regressors import IDW, Memory, SearchedIDW, leave_one_out
-from geoprospect.samples import Samples, sample_spacing
 from geoprospect.surfaces import METHODS, check_size, fit_surface
 
 Floats = NDArray[np.float64]

@@ -40,11 +40,11 @@ from geoprospect.engine import (
     tiles,
 )
 from geoprospect.errors import DataWarning, DeviceError, InputError
+from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.io.sources import InMemory, Source
 from geoprospect.model import ProspectivityModel, check_fit, check_match, check_model
 from geoprospect.networks import set_halo
-from geoprospect.samples import Samples
 from geoprospect.sampling import Distances, places_on
 from geoprospect.windows import Windows
 

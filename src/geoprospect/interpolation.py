@@ -18,8 +18,8 @@ from geoprospect._checks import check_choice, check_int, check_number
 from geoprospect._kernels.idw import idw_nearest
 from geoprospect._kernels.idw_all import idw_all
 from geoprospect.errors import CRSError, InputError
+from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, check_north_up
-from geoprospect.samples import Samples
 from geoprospect.sampling import warn_if_finer
 from geoprospect.surfaces import METHODS as SURFACES
 from geoprospect.surfaces import VARIOGRAMS, Surface, check_size, fit_surface

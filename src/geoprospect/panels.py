@@ -29,6 +29,8 @@ from scipy.stats import binom, norm, qmc
 
 from geoprospect._checks import check_choice, check_int, check_names, check_number
 from geoprospect.errors import InputError
+from geoprospect.geochem.samples import Samples
+from geoprospect.geochem.transforms import robust_pca
 from geoprospect.maps import (
     BARREN,
     COLOURS,
@@ -41,10 +43,8 @@ from geoprospect.maps import (
     plain_text,
 )
 from geoprospect.metrics import rank_auc
-from geoprospect.samples import Samples
 from geoprospect.screening import RULES, Rule
 from geoprospect.significance import auc_interval
-from geoprospect.transforms import robust_pca
 
 Floats = NDArray[np.float64]
 

@@ -21,6 +21,7 @@ from geoprospect.calibration import Calibration
 from geoprospect.config import Config
 from geoprospect.cutting import sample_windows
 from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
+from geoprospect.geochem.samples import Samples, read_samples
 from geoprospect.grid import Grid
 from geoprospect.inference import predict, predict_cells
 from geoprospect.interpolation import interpolate
@@ -32,7 +33,6 @@ from geoprospect.io.writers import write_cog
 from geoprospect.metrics import Evaluation, evaluate
 from geoprospect.model import ProspectivityModel
 from geoprospect.references import fit_applicability
-from geoprospect.samples import Samples, read_samples
 from geoprospect.scores import Scores
 from geoprospect.screening import screen, screening_points
 from geoprospect.synthetic import make_survey

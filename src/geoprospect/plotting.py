@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_int, check_names, check_output_file
 from geoprospect.errors import CRSError, InputError
+from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, HasGeometry, check_north_up
 from geoprospect.maps import (
     BARREN,
@@ -52,7 +53,6 @@ from geoprospect.panels import log_ratio_biplot as log_ratio_biplot
 from geoprospect.panels import roc_panel as roc_panel
 from geoprospect.panels import training_curves as training_curves
 from geoprospect.panels import z_auc_bars as z_auc_bars
-from geoprospect.samples import Samples
 from geoprospect.verdicts import auc_intervals as auc_intervals
 from geoprospect.verdicts import null_control_intervals as null_control_intervals
 from geoprospect.verdicts import success_rates as success_rates

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_int, check_output_file
-from geoprospect.checking import SampleCheck
 from geoprospect.errors import CorruptFileError, InputError
+from geoprospect.geochem.sample_check import SampleCheck
 from geoprospect.io.atomic import published
 from geoprospect.maps import COLOURS, GREY, legend_below, log_ticks, plain_text
 

@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_int, user_level
 from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.geochem.samples import Samples, median_gap
 from geoprospect.grid import Grid
-from geoprospect.samples import Samples, median_gap
 
 # Cells whose nearest sample is looked for at once: some 50 MB.
 _CELLS = 2**20

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
 from geoprospect.errors import InputError
+from geoprospect.geochem.samples import Samples
 from geoprospect.ground import (
     Floats,
     Ground,
@@ -29,7 +30,6 @@ from geoprospect.ground import (
 )
 from geoprospect.io.deposits import check_deposits
 from geoprospect.metrics import rank_auc, z_auc
-from geoprospect.samples import Samples
 from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
 from geoprospect.significance import adjust_p, auc_standard_error, weights_of_evidence
 from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores

@@ -18,8 +18,8 @@ from scipy import fft, interpolate, sparse, special
 
 from geoprospect._checks import check_choice, check_crs, check_int, check_number, check_rng, check_shape
 from geoprospect.errors import InputError
+from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid
-from geoprospect.samples import Samples
 
 Floats = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from scipy.stats import binom
 
 from geoprospect._checks import check_choice, check_number
 from geoprospect.areas import cell_areas
-from geoprospect.chemistry import unit_factor
 from geoprospect.errors import InputError
+from geoprospect.geochem.units import unit_factor
 from geoprospect.grid import Grid, check_north_up, grid_of_survey
 from geoprospect.inference import predict
 from geoprospect.io.deposits import check_deposits

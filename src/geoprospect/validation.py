@@ -23,12 +23,12 @@ from geoprospect.calibration import calibrate
 from geoprospect.cutting import hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.folds import Fold, check_folds, nearest, overlaps
+from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
 from geoprospect.inference import predict_windows
 from geoprospect.metrics import Evaluation, brier_score, rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.recipes import Recipe
-from geoprospect.samples import Samples
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening import RULES, Rule
 from geoprospect.screening import screen as screen_bands

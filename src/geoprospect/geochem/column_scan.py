@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoprospect._checks import check_choice, check_input_file, check_names, check_number, first_rows
-from geoprospect.assays import Column, Reading, declared, is_code, says_flags, scan_column
 from geoprospect.errors import CRSError, InputError, NameNotFoundError
-from geoprospect.headers import (
+from geoprospect.geochem.assays import Column, Reading, declared, is_code, says_flags, scan_column
+from geoprospect.geochem.headers import (
     FLAG_WORDS,
     LIMIT_WORDS,
     Header,

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from pyproj import CRS
 
 import geoprospect as gp
-from geoprospect.checking import character_map, check_samples
 from geoprospect.cli import cli
 from geoprospect.errors import DataWarning, GeoprospectError, InputError, MissingFileError, NameNotFoundError
+from geoprospect.geochem.sample_check import character_map, check_samples
 
 UTM = "EPSG:32649"
 
@@ -531,7 +531,7 @@ def test_words_and_numbers_for_missing_come_through_the_command_line(tmp_path):
 
 
 def test_the_check_loads_nothing_heavy():
-    code = "import sys, geoprospect.checking; print(*sys.modules)"
+    code = "import sys, geoprospect.geochem.sample_check; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {name.split(".")[0] for name in loaded} & {"torch", "sklearn", "matplotlib", "numba", "dask"}
 

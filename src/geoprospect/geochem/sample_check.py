@@ -21,13 +21,13 @@ from pyproj import CRS
 from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_choice, first_rows
-from geoprospect.assays import Column, declared, standing_limits
 from geoprospect.errors import DataWarning, GeoprospectError
+from geoprospect.geochem.assays import Column, declared, standing_limits
+from geoprospect.geochem.column_scan import Table, scan_table
+from geoprospect.geochem.duplicates import duplicate_precision
+from geoprospect.geochem.samples import Samples, sample_spacing, samples_of
 from geoprospect.grid import Grid
 from geoprospect.io.problems import Problem, joint_cure, summed_up
-from geoprospect.quality import duplicate_precision
-from geoprospect.samples import Samples, sample_spacing, samples_of
-from geoprospect.scanning import Table, scan_table
 
 # Arguments that the command line has as options.
 _OPTIONS = ("x", "y", "crs", "elements", "units", "missing", "negative", "zero")

@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA
 
 import geoprospect as gp
 from geoprospect.errors import InputError, NameNotFoundError
-from geoprospect.geochemistry import convert_units
-from geoprospect.transforms import inverse_transform, transform
+from geoprospect.geochem.geochemistry import convert_units
+from geoprospect.geochem.transforms import inverse_transform, transform
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 0), (4, 5))
 

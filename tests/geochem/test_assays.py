@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
-from geoprospect.assays import Reading, scan_column, standing_limits
 from geoprospect.errors import DataWarning, GeoprospectError, InputError, NameNotFoundError
-from geoprospect.headers import read_header
+from geoprospect.geochem.assays import Reading, scan_column, standing_limits
+from geoprospect.geochem.column_scan import raise_errors, scan_table
+from geoprospect.geochem.headers import read_header
 from geoprospect.io.problems import joint_cure
-from geoprospect.scanning import raise_errors, scan_table
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_models_of_what_is_below_are_given_values_limits_and_names(read, monkeyp
         given.append((censored.tolist(), method, list(elements)))
         return np.where(censored, limits / 8, values)
 
-    monkeypatch.setattr("geoprospect.samples.impute", impute)
+    monkeypatch.setattr("geoprospect.geochem.samples.impute", impute)
     expect(read({"Cu_ppm": ["7", "<2", "ND"]}, below=below), [7, 0.25, 0.25], [math.nan, 2, 2], [False, True, True])
     assert given == [([[False], [True], [True]], below, ["Cu"])]
 

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_number
 from geoprospect.errors import InputError
+from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid
-from geoprospect.samples import Samples
 
 # Thompson and Howarth (1976): pairs in a group, and the fewest pairs whose groups give a line.
 _GROUP, _FEWEST_FOR_LINE = 11, 50

@@ -14,11 +14,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geoprospect._checks import check_choice, check_int, check_names, check_rng, first_rows, user_level
-from geoprospect.chemistry import check_unit, is_unit, unit_factor
-from geoprospect.columns import Data, Floats, Table, as_samples, as_survey, names_of, table_of, units_of
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.geochemistry import convert_units, plan_of
-from geoprospect.samples import Samples
+from geoprospect.geochem.columns import Data, Floats, Table, as_samples, as_survey, names_of, table_of, units_of
+from geoprospect.geochem.geochemistry import convert_units, plan_of
+from geoprospect.geochem.samples import Samples
+from geoprospect.geochem.units import check_unit, is_unit, unit_factor
 
 log = logging.getLogger("geoprospect")
 
@@ -213,7 +213,7 @@ def robust_pca(
     >>> loadings.shape, len(loadings.attrs["explained_variance"])
     ((4, 2), 2)
     """
-    from geoprospect.compositions import CompositionalPCA
+    from geoprospect.geochem.log_ratios import CompositionalPCA
 
     seed = int(check_rng(rng).integers(2**31 - 1))
     model = CompositionalPCA(check_int("n_factors", n_factors), robust=bool(robust), random_state=seed)
@@ -233,7 +233,7 @@ def _transformer(transformer: Any) -> Any:
     if isinstance(transformer, str):
         from sklearn.preprocessing import PowerTransformer
 
-        from geoprospect.compositions import ALR, CLR, ILR, Log10
+        from geoprospect.geochem.log_ratios import ALR, CLR, ILR, Log10
 
         made: dict[str, Callable[[], Any]] = {
             "log10": Log10, "clr": CLR, "alr": ALR, "ilr": ILR,
@@ -254,14 +254,14 @@ def _first_step(model: Any) -> Any:
 
 
 def _is_log10(model: Any) -> bool:
-    from geoprospect.compositions import Log10
+    from geoprospect.geochem.log_ratios import Log10
 
     return isinstance(model, Log10)
 
 
 def _log_ratio(model: Any) -> Any:
     """Return the log-ratio that a transformer begins with, or None."""
-    from geoprospect.compositions import ALR, CLR, ILR
+    from geoprospect.geochem.log_ratios import ALR, CLR, ILR
 
     first = _first_step(model)
     return first if isinstance(first, (CLR, ALR, ILR)) else None
@@ -287,13 +287,13 @@ def _accepts_nan(model: Any) -> bool:
 def _needs_positive(model: Any) -> bool:
     first = _first_step(model)
     tags = first.__sklearn_tags__() if hasattr(first, "__sklearn_tags__") else None
-    ours = type(first).__module__ == "geoprospect.compositions"
+    ours = type(first).__module__ == "geoprospect.geochem.log_ratios"
     return bool(ours and tags and tags.input_tags.positive_only) or getattr(first, "method", None) == "box-cox"
 
 
 def _transformed(data: Data, model: Any, most: int) -> tuple[Data, tuple[int, str]]:
     """Fit a transformer where it is not, apply it; return the result and how many rows lack some values."""
-    from geoprospect.compositions import check_positive
+    from geoprospect.geochem.log_ratios import check_positive
 
     fitted = _is_fitted(model)
     data = _taken(data, model) if fitted else data
@@ -459,7 +459,7 @@ def _log_limits(samples: Samples) -> Floats:
 
 def _lazy_log10(survey: xr.Dataset, model: Any) -> xr.Dataset:
     """Return the logarithms of bands that are computed later; so are their checks."""
-    from geoprospect.compositions import check_positive
+    from geoprospect.geochem.log_ratios import check_positive
 
     names = names_of(survey)
     units, long_names = units_of(survey), [str(survey[name].attrs.get("long_name", name)) for name in names]

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geoprospect.errors import InputError
-from geoprospect.samples import Samples
+from geoprospect.geochem.samples import Samples
 
 Data = TypeVar("Data", Samples, xr.Dataset)
 Floats = NDArray[np.float64]

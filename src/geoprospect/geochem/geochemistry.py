@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geoprospect._checks import check_choice, check_names
-from geoprospect.chemistry import check_unit, is_unit, oxide_factor, unit_factor
-from geoprospect.columns import Data, Table, as_samples, as_survey, names_of, table_of, units_of
 from geoprospect.errors import InputError
-from geoprospect.samples import Samples
+from geoprospect.geochem.columns import Data, Table, as_samples, as_survey, names_of, table_of, units_of
+from geoprospect.geochem.samples import Samples
+from geoprospect.geochem.units import check_unit, is_unit, oxide_factor, unit_factor
 
 # What makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD = 1.4826
@@ -93,7 +93,7 @@ def convert_units(data: Data, to: str | Mapping[str, str]) -> Data:
     to : str or mapping
         One unit for all, such as 'ppm'; or for some of them, by name, a unit ('ppb'), a species
         ('Fe') or both ('Fe ppm'). Species are formulas: an oxide, a metal, total iron as TFe2O3,
-        Fe2O3T or FeOT. Units: see `geoprospect.chemistry.unit_factor`.
+        Fe2O3T or FeOT. Units: see `geoprospect.geochem.units.unit_factor`.
 
     Returns
     -------

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from geoprospect.errors import InputError
-from geoprospect.imputation import replace as estimated
-from geoprospect.samples import Samples
+from geoprospect.geochem.imputation import replace as estimated
+from geoprospect.geochem.samples import Samples
 
 
 def replace_censored(samples: Samples, method: Literal["half", "sqrt2", "nan", "ros", "lrem"] = "half") -> Samples:

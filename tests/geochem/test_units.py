@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoprospect import chemistry
-from geoprospect.chemistry import check_unit, composition, formula_weight, is_unit, oxide_factor, unit_factor
 from geoprospect.errors import InputError
+from geoprospect.geochem import units as units_module
+from geoprospect.geochem.units import check_unit, composition, formula_weight, is_unit, oxide_factor, unit_factor
 
-UNITS = sorted(chemistry._FRACTIONS)
+UNITS = sorted(units_module._FRACTIONS)
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ def test_every_element_that_headers_are_searched_for_has_a_weight():
         "Ag Al As Au B Ba Be Bi Br C Ca Cd Ce Cl Co Cr Cs Cu Dy Er Eu F Fe Ga Gd Ge Hf Hg Ho I In Ir K La Li Lu Mg Mn "
         "Mo N Na Nb Nd Ni Os P Pb Pd Pr Pt Rb Re Rh Ru S Sb Sc Se Si Sm Sn Sr Ta Tb Te Th Ti Tl Tm U V W Y Yb Zn Zr"
     )
-    assert set(symbols.split()) <= set(chemistry.ATOMIC_WEIGHTS)
+    assert set(symbols.split()) <= set(units_module.ATOMIC_WEIGHTS)
 
 
 def test_weights_rise_with_the_atomic_number_but_for_the_known_pairs():
-    weights = list(chemistry.ATOMIC_WEIGHTS.items())
+    weights = list(units_module.ATOMIC_WEIGHTS.items())
     falls = [(a, b) for (a, x), (b, y) in itertools.pairwise(weights) if y < x]
     assert falls == [("Ar", "K"), ("Co", "Ni"), ("Te", "I"), ("Th", "Pa")]
 

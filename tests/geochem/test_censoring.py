@@ -8,9 +8,9 @@ import pytest
 from affine import Affine
 
 import geoprospect as gp
-from geoprospect.censoring import censoring_indicator, censoring_table, replace_censored
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.imputation import METHODS, replace
+from geoprospect.geochem.censoring import censoring_indicator, censoring_table, replace_censored
+from geoprospect.geochem.imputation import METHODS, replace
 
 UTM = "EPSG:32649"
 NAN = math.nan

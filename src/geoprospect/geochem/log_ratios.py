@@ -509,7 +509,7 @@ class CompositionalPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np
-    >>> from geoprospect.compositions import CompositionalPCA
+    >>> from geoprospect.geochem.log_ratios import CompositionalPCA
     >>> parts = np.random.default_rng(0).lognormal([0, 1, 2], [1, 0.1, 0.1], (200, 3))
     >>> CompositionalPCA(1).fit(parts).loadings_.round(2)
     array([[ 0.82],

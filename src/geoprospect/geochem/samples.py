@@ -21,15 +21,15 @@ from pyproj import CRS
 from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_choice, check_crs, check_names, first_rows, user_level
-from geoprospect.assays import standing_limits
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.imputation import replace as impute
+from geoprospect.geochem.assays import standing_limits
+from geoprospect.geochem.column_scan import Table, raise_errors, scan_table
+from geoprospect.geochem.imputation import replace as impute
 from geoprospect.io.problems import listed, summed_up
 from geoprospect.io.tables import (
     check_coordinates,
     with_columns,
 )
-from geoprospect.scanning import Table, raise_errors, scan_table
 
 log = logging.getLogger("geoprospect")
 

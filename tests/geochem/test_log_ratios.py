@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
-from geoprospect.compositions import ALR, CLR, ILR, CompositionalPCA, Log10, balances, pivot_signs
 from geoprospect.errors import InputError, NameNotFoundError
+from geoprospect.geochem.log_ratios import ALR, CLR, ILR, CompositionalPCA, Log10, balances, pivot_signs
 
 BOOK = [[0.1, 0.3, 0.4, 0.2]]
 ALL = [Log10(), CLR(), ALR(), ILR(), CLR(1e6, rest=True), ALR(closure=1e6, rest=True), ILR(closure=1e6, rest=True)]

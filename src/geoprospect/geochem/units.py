@@ -61,7 +61,7 @@ def composition(formula: str) -> dict[str, int]:
 
     Examples
     --------
-    >>> from geoprospect.chemistry import composition
+    >>> from geoprospect.geochem.units import composition
     >>> composition("TFe2O3")
     {'Fe': 2, 'O': 3}
     """
@@ -107,7 +107,7 @@ def formula_weight(formula: str) -> float:
 
     Examples
     --------
-    >>> from geoprospect.chemistry import formula_weight
+    >>> from geoprospect.geochem.units import formula_weight
     >>> round(formula_weight("Fe2O3"), 3)
     159.687
     """
@@ -134,7 +134,7 @@ def oxide_factor(species: str, to: str) -> float:
 
     Examples
     --------
-    >>> from geoprospect.chemistry import oxide_factor
+    >>> from geoprospect.geochem.units import oxide_factor
     >>> round(oxide_factor("Fe2O3", "Fe"), 4)
     0.6994
     >>> round(oxide_factor("Si", "SiO2"), 4)
@@ -186,7 +186,7 @@ def unit_factor(unit: str, to: str) -> float:
 
     Examples
     --------
-    >>> from geoprospect.chemistry import unit_factor
+    >>> from geoprospect.geochem.units import unit_factor
     >>> unit_factor("ppm", "%")
     0.0001
     >>> round(unit_factor("oz/t", "g/t"), 4)

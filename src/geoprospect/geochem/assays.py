@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geoprospect._checks import first_rows
-from geoprospect.headers import FLAG_WORDS, header_tokens, highest_possible
+from geoprospect.geochem.headers import FLAG_WORDS, header_tokens, highest_possible
 from geoprospect.io.number_parsing import MISSING_WORDS, cells_as_text, infinite_numbers, not_a_number, numbers_of
 from geoprospect.io.problems import Problem
 

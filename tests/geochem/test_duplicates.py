@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, InputError
-from geoprospect.quality import duplicate_precision, thompson_howarth, variance_components, within_places
+from geoprospect.geochem.duplicates import duplicate_precision, thompson_howarth, variance_components, within_places
 
 UTM = "EPSG:32649"
 # Nitrate (mg/kg) in eight lettuce fields, two samples of each, each analysed twice: Eurachem/CITAC Guide

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import geoprospect as gp
-from geoprospect import imputation
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.imputation import METHODS, plotting_positions, replace
+from geoprospect.geochem import imputation
+from geoprospect.geochem.imputation import METHODS, plotting_positions, replace
 
 # Limits, measured values and what is estimated below the limits. Helsel & Cohn (1988), appendix B, cut off there after
 # two decimals: https://doi.org/10.1029/WR024i012p01997

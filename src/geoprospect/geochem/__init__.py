@@ -1,0 +1,1 @@
+"""Geochemical samples: units, headers, detection limits, duplicates, log-ratios, transforms."""
