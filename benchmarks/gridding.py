@@ -382,7 +382,7 @@ def arguments(points, side):
 
 
 def kernel(folder, side):
-    from geoprospect._kernels.idw import idw_nearest
+    from geoprospect.gridding._idw_nearest import idw_nearest
 
     (points, values), out = load(folder), written(side)
     points, *place = arguments(points, side)
@@ -399,7 +399,7 @@ def masks(folder, side):
     """One mask and many, in turns."""
     import numpy as np
 
-    from geoprospect._kernels.idw import idw_nearest
+    from geoprospect.gridding._idw_nearest import idw_nearest
 
     (points, values), out, rng = load(folder), written(side), np.random.default_rng(2)
     points, *place = arguments(points, side)
@@ -438,7 +438,7 @@ def cold(folder, side, k=K):
 
 
 def far(folder, side):
-    from geoprospect._kernels.idw_all import idw_all
+    from geoprospect.gridding._idw_all import idw_all
 
     (points, values), out = load(folder), written(side)
     points, *place = arguments(points, side)
@@ -458,7 +458,7 @@ def far_cold(folder, side):
 def direct(folder, side, every=8):
     import numpy as np
 
-    from geoprospect._kernels.idw_all import idw_all
+    from geoprospect.gridding._idw_all import idw_all
 
     (points, values), out = load(folder), written(side)
     points, *place = arguments(points, side)

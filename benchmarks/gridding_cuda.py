@@ -12,7 +12,7 @@ import time
 import numpy as np
 import torch
 
-from geoprospect._kernels.idw_torch import idw_on_device
+from geoprospect.gridding._idw_torch import idw_on_device
 
 N, SIDE, CELL, REPEATS = 7234, 3072, 30.0, 3
 MISSING = [0.0] * 4 + [0.01] * 4 + [0.1] * 4 + [0.3] * 3 + [0.7]

@@ -12,8 +12,8 @@ import statistics
 import numpy as np
 from gridding import EXTENT, N_SAMPLES, POWER, K, describe, measure, measured_values, streams, without
 
-from geoprospect._kernels.idw import idw_nearest
-from geoprospect._kernels.idw_all import idw_all
+from geoprospect.gridding._idw_all import idw_all
+from geoprospect.gridding._idw_nearest import idw_nearest
 
 ELEMENTS, RUNS = 16, 3
 

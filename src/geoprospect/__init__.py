@@ -49,13 +49,15 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.geochem.transforms import robust_pca as robust_pca
     from geoprospect.geochem.transforms import transform as transform
     from geoprospect.grid import Grid as Grid
-    from geoprospect.gridding import GriddingScores as GriddingScores
-    from geoprospect.gridding import validate_gridding as validate_gridding
+    from geoprospect.gridding.idw import IDW as IDW
+    from geoprospect.gridding.interpolate import interpolate as interpolate
+    from geoprospect.gridding.interpolate import interpolate_on_device as interpolate_on_device
+    from geoprospect.gridding.sample_support import support as support
+    from geoprospect.gridding.validate import GriddingScores as GriddingScores
+    from geoprospect.gridding.validate import validate_gridding as validate_gridding
     from geoprospect.inference import predict as predict
     from geoprospect.inference import predict_cells as predict_cells
     from geoprospect.inference import predict_windows as predict_windows
-    from geoprospect.interpolation import interpolate as interpolate
-    from geoprospect.interpolation import interpolate_on_device as interpolate_on_device
     from geoprospect.io.deposits import read_deposits as read_deposits
     from geoprospect.io.rasters import read_bands as read_bands
     from geoprospect.io.rasters import read_survey as read_survey
@@ -78,8 +80,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.production import predict_to_cog as predict_to_cog
     from geoprospect.recipes import Recipe as Recipe
     from geoprospect.references import fit_applicability as fit_applicability
-    from geoprospect.regressors import IDW as IDW
-    from geoprospect.sampling import support as support
     from geoprospect.scores import Scores as Scores
     from geoprospect.screening import screen as screen
     from geoprospect.screening import screening_points as screening_points
@@ -126,9 +126,9 @@ _HOMES = {
     "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
     "geochem.geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
-    "gridding": ["GriddingScores", "validate_gridding"],
+    "gridding.validate": ["GriddingScores", "validate_gridding"],
     "inference": ["predict", "predict_cells", "predict_windows"],
-    "interpolation": ["interpolate", "interpolate_on_device"],
+    "gridding.interpolate": ["interpolate", "interpolate_on_device"],
     "metrics": ["Evaluation", "average_precision", "brier_score", "calibration_slope", "evaluate", "rank_auc", "z_auc"],
     "model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
@@ -138,10 +138,10 @@ _HOMES = {
     "io.rasters": ["read_bands", "read_survey"],
     "recipes": ["Recipe"],
     "references": ["fit_applicability"],
-    "regressors": ["IDW"],
+    "gridding.idw": ["IDW"],
     "io.deposits": ["read_deposits"],
     "geochem.samples": ["Samples", "read_samples"],
-    "sampling": ["support"],
+    "gridding.sample_support": ["support"],
     "scores": ["Scores"],
     "screening": ["screen", "screening_points"],
     "separation": ["audit", "correlation_range", "spatial_folds"],

@@ -42,10 +42,10 @@ from geoprospect.engine import (
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.gridding.sample_support import Distances, places_on
 from geoprospect.io.sources import InMemory, Source
 from geoprospect.model import ProspectivityModel, check_fit, check_match, check_model
 from geoprospect.networks import set_halo
-from geoprospect.sampling import Distances, places_on
 from geoprospect.windows import Windows
 
 log = logging.getLogger("geoprospect")

@@ -23,8 +23,8 @@ from geoprospect.cutting import sample_windows
 from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
 from geoprospect.geochem.samples import Samples, read_samples
 from geoprospect.grid import Grid
+from geoprospect.gridding.interpolate import interpolate
 from geoprospect.inference import predict, predict_cells
-from geoprospect.interpolation import interpolate
 from geoprospect.io.atomic import published
 from geoprospect.io.deposits import read_deposits
 from geoprospect.io.rasters import read_bands

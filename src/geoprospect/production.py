@@ -21,6 +21,7 @@ from geoprospect._devices import resolve_device
 from geoprospect.engine import Engine, Settings, Tile, computing_alike, padded
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
+from geoprospect.gridding.sample_support import Distances, places_on
 from geoprospect.inference import attributes, settings_for, warn_of_little, warn_of_windows_alone
 from geoprospect.io.lazy import SurveyLike, open_source
 from geoprospect.io.sources import Source
@@ -28,7 +29,6 @@ from geoprospect.io.writers import check_store, small_cache, write_cog, write_za
 from geoprospect.journal import Partial, fingerprint_of
 from geoprospect.model import ProspectivityModel, check_model
 from geoprospect.planning import plan_of, probed
-from geoprospect.sampling import Distances, places_on
 
 _SUFFIXES = (".tif", ".tiff", ".zarr")
 _TILES_A_TASK = 4  # of a cluster: so that a worker that dies costs little, and few tiles wait to be written

@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoprospect._kernels.lanes import (
+from geoprospect.gridding._idw_lanes import (
     CHUNK,
     LANES,
     SIDE,

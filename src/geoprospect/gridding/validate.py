@@ -18,8 +18,8 @@ from geoprospect._checks import check_choice, check_int, check_number, check_rng
 from geoprospect.errors import CRSError, InputError, SeparationError
 from geoprospect.geochem.samples import Samples, sample_spacing
 from geoprospect.grid import Grid
-from geoprospect.regressors import IDW, Memory, SearchedIDW, leave_one_out
-from geoprospect.surfaces import METHODS, check_size, fit_surface
+from geoprospect.gridding.idw import IDW, Memory, SearchedIDW, leave_one_out
+from geoprospect.gridding.surfaces import METHODS, check_size, fit_surface
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -10,10 +10,10 @@ from affine import Affine
 from pyproj import CRS
 
 import geoprospect as gp
-from geoprospect import sampling
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.geochem.samples import sample_spacing
-from geoprospect.sampling import support, warn_if_finer
+from geoprospect.gridding import sample_support
+from geoprospect.gridding.sample_support import support, warn_if_finer
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -50, 2_400_000), (30, 40))
@@ -108,7 +108,7 @@ def test_a_window_as_wide_as_the_earth_counts_all_samples():
 def test_parts_give_the_same_as_the_whole(monkeypatch):
     whole = support(samples(scattered()), GRID)["distance"]
     for cells in (7, 64):
-        monkeypatch.setattr(sampling, "_CELLS", cells)
+        monkeypatch.setattr(sample_support, "_CELLS", cells)
         np.testing.assert_array_equal(support(samples(scattered()), GRID)["distance"], whole)
 
 

@@ -6,7 +6,7 @@ from gridding_truth import DX, DY, LAYOUTS, NORTH, WEST, layout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoprospect._kernels import idw_all
+from geoprospect.gridding._idw_all import idw_all
 
 # Of the weighted mean of absolute values; what `interpolate` promises.
 LIMIT = 2e-6

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number
-from geoprospect._kernels.idw import idw_nearest
-from geoprospect._kernels.idw_all import idw_all
 from geoprospect.errors import CRSError, InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, check_north_up
-from geoprospect.sampling import warn_if_finer
-from geoprospect.surfaces import METHODS as SURFACES
-from geoprospect.surfaces import VARIOGRAMS, Surface, check_size, fit_surface
+from geoprospect.gridding._idw_all import idw_all
+from geoprospect.gridding._idw_nearest import idw_nearest
+from geoprospect.gridding.sample_support import warn_if_finer
+from geoprospect.gridding.surfaces import METHODS as SURFACES
+from geoprospect.gridding.surfaces import VARIOGRAMS, Surface, check_size, fit_surface
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -242,7 +242,7 @@ class _Gridder:
     def on_device(self, first: tuple[int, int], shape: tuple[int, int]) -> Tensor:
         """Return the same as a tensor on the device."""
         from geoprospect._devices import resolve_device
-        from geoprospect._kernels.idw_torch import idw_on_device
+        from geoprospect.gridding._idw_torch import idw_on_device
 
         return idw_on_device(
             self.points, self.values, self.origin, self.step, shape, self.k, self.power, resolve_device(self.device),

@@ -11,10 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from geoprospect import regressors
-from geoprospect._kernels.idw import idw_nearest
 from geoprospect.errors import InputError
-from geoprospect.regressors import IDW, leave_one_out
+from geoprospect.gridding import idw
+from geoprospect.gridding._idw_nearest import idw_nearest
+from geoprospect.gridding.idw import IDW, leave_one_out
 
 
 def reference(points, values, places, k=None, power=2.0, radius=math.inf, min_samples=1):
@@ -178,7 +178,7 @@ def test_parts_give_the_same_as_the_whole(monkeypatch):
     places = rng.integers(0, 9, (500, 2)).astype(float)
     whole = [IDW(k=k).fit(points, values).predict(places) for k in (6, None)]
     alone = [leave_one_out(points, values, k) for k in (6, None)]
-    monkeypatch.setattr(regressors, "_PAIRS", 90)
+    monkeypatch.setattr(idw, "_PAIRS", 90)
     np.testing.assert_array_equal(IDW(k=6).fit(points, values).predict(places), whole[0])
     np.testing.assert_array_equal(leave_one_out(points, values, 6), alone[0])
     np.testing.assert_allclose(IDW(k=None).fit(points, values).predict(places), whole[1], rtol=1e-13)

@@ -10,10 +10,10 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 import geoprospect as gp
-from geoprospect import gridding
 from geoprospect.errors import CRSError, InputError, SeparationError
-from geoprospect.gridding import GriddingScores, validate_gridding
-from geoprospect.regressors import IDW
+from geoprospect.gridding import validate
+from geoprospect.gridding.idw import IDW
+from geoprospect.gridding.validate import GriddingScores, validate_gridding
 
 UTM = "EPSG:32649"
 NAN = math.nan
@@ -302,7 +302,7 @@ def test_surfaces_leave_out_one_sample_at_a_time(method):
     scores = validate_gridding(samples(points, measured), method=method, folds=4)
     row = 17
     rest = np.arange(40) != row
-    surface = gridding.fit_surface(method, points[rest], measured[rest, None])
+    surface = validate.fit_surface(method, points[rest], measured[rest, None])
     expected = surface.evaluate(points[[row]])[0][0, 0]
     assert scores.predictions["leave-one-out"][row] == pytest.approx(expected, nan_ok=True)
     assert list(scores.table.index.unique("split")) == ["leave-one-out", "blocks"]

@@ -154,7 +154,7 @@ def fit_surface(
     Examples
     --------
     >>> import numpy as np
-    >>> from geoprospect.surfaces import fit_surface
+    >>> from geoprospect.gridding.surfaces import fit_surface
     >>> corners = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
     >>> plane = fit_surface("linear", corners, np.array([[1.0], [2.0], [3.0]]))
     >>> plane.evaluate(np.array([[50.0, 50.0], [100.0, 100.0]]))

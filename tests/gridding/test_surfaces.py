@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from geoprospect.errors import InputError
-from geoprospect.surfaces import METHODS, VARIOGRAMS, _fit_variogram, _variograms, check_size, fit_surface
+from geoprospect.gridding.surfaces import METHODS, VARIOGRAMS, _fit_variogram, _variograms, check_size, fit_surface
 
 NAN = math.nan
 ORIGIN = np.array([500_000.0, 2_400_000.0])
@@ -275,7 +275,7 @@ def test_a_variogram_from_every_so_many_th_place_is_nearly_that_of_all(monkeypat
     order = np.lexsort(points.T[::-1])
     places, heights = points[order] / 14_000, values[order]
     whole = _variograms(places, heights)
-    monkeypatch.setattr("geoprospect.surfaces._PAIRS", 250_000)
+    monkeypatch.setattr("geoprospect.gridding.surfaces._PAIRS", 250_000)
     some = _variograms(places, heights)
     assert some[2].sum() == pytest.approx(whole[2].sum() / 4, rel=0.05)
     np.testing.assert_allclose(some[0], whole[0], rtol=0.05)

@@ -1,0 +1,1 @@
+"""Interpolate samples to element bands."""
