@@ -21,10 +21,10 @@ from scipy.special import lambertw
 import geoprospect as gp
 from geoprospect import endowment
 from geoprospect.areas import cell_areas
-from geoprospect.cutting import sample_windows
 from geoprospect.endowment import expected_deposits, intensity, overdispersion
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.networks import build_network
+from geoprospect.windows.sampling import sample_windows
 
 NAN = math.nan
 UTM = "EPSG:32649"

@@ -28,7 +28,7 @@ from geoprospect.explain import attribute, element_importance
 from geoprospect.inference import predict_windows
 from geoprospect.model import ProspectivityModel
 from geoprospect.networks import NETWORKS, build_network
-from geoprospect.windows import Windows
+from geoprospect.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.calibration import cross_calibrated as cross_calibrated
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
-    from geoprospect.cutting import hold_back as hold_back
-    from geoprospect.cutting import least_like_ore as least_like_ore
-    from geoprospect.cutting import sample_windows as sample_windows
     from geoprospect.dense import DenseCheck as DenseCheck
     from geoprospect.endowment import expected_deposits as expected_deposits
     from geoprospect.endowment import intensity as intensity
@@ -83,9 +80,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.scores import Scores as Scores
     from geoprospect.screening import screen as screen
     from geoprospect.screening import screening_points as screening_points
-    from geoprospect.separation import audit as audit
-    from geoprospect.separation import correlation_range as correlation_range
-    from geoprospect.separation import spatial_folds as spatial_folds
     from geoprospect.significance import AUCComparison as AUCComparison
     from geoprospect.significance import WeightsOfEvidence as WeightsOfEvidence
     from geoprospect.significance import adjust_p as adjust_p
@@ -107,7 +101,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.trials import compare_networks as compare_networks
     from geoprospect.trials import null_control as null_control
     from geoprospect.validation import cross_validate as cross_validate
-    from geoprospect.windows import Windows as Windows
+    from geoprospect.windows.sampling import hold_back as hold_back
+    from geoprospect.windows.sampling import least_like_ore as least_like_ore
+    from geoprospect.windows.sampling import sample_windows as sample_windows
+    from geoprospect.windows.spatial_folds import audit as audit
+    from geoprospect.windows.spatial_folds import correlation_range as correlation_range
+    from geoprospect.windows.spatial_folds import spatial_folds as spatial_folds
+    from geoprospect.windows.windows import Windows as Windows
 
 # Where each public name lives.
 _HOMES = {
@@ -119,7 +119,7 @@ _HOMES = {
     "geochem.sample_check": ["SampleCheck", "check_samples"],
     "geochem.log_ratios": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
-    "cutting": ["hold_back", "least_like_ore", "sample_windows"],
+    "windows.sampling": ["hold_back", "least_like_ore", "sample_windows"],
     "dense": ["DenseCheck"],
     "endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
@@ -144,7 +144,7 @@ _HOMES = {
     "gridding.sample_support": ["support"],
     "scores": ["Scores"],
     "screening": ["screen", "screening_points"],
-    "separation": ["audit", "correlation_range", "spatial_folds"],
+    "windows.spatial_folds": ["audit", "correlation_range", "spatial_folds"],
     "significance": [
         "AUCComparison",
         "WeightsOfEvidence",
@@ -165,7 +165,7 @@ _HOMES = {
     "transfers": ["Transfer", "transfer"],
     "trials": ["NullControl", "compare_networks", "null_control"],
     "validation": ["cross_validate"],
-    "windows": ["Windows"],
+    "windows.windows": ["Windows"],
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 _PUBLIC_MODULES = ["errors", "plotting", "synthetic"]

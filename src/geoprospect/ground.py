@@ -16,9 +16,9 @@ from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_number, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.folds import compact_regions, nearest
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, check_north_up
+from geoprospect.windows.regions import compact_regions, nearest
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]

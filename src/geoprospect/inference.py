@@ -46,7 +46,7 @@ from geoprospect.gridding.sample_support import Distances, places_on
 from geoprospect.io.sources import InMemory, Source
 from geoprospect.model import ProspectivityModel, check_fit, check_match, check_model
 from geoprospect.networks import set_halo
-from geoprospect.windows import Windows
+from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
 

@@ -31,7 +31,7 @@ from geoprospect.grid import grid_of_survey
 from geoprospect.io.atomic import check_manifest, check_named, published, write_manifest
 from geoprospect.networks import build_network, head_of
 from geoprospect.recipes import Recipe
-from geoprospect.windows import Windows, check_windows
+from geoprospect.windows.windows import Windows, check_windows
 
 _FORMAT = 1
 _META = "model.json"

@@ -19,7 +19,6 @@ import xarray as xr
 from geoprospect._version import __version__
 from geoprospect.calibration import Calibration
 from geoprospect.config import Config
-from geoprospect.cutting import sample_windows
 from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
 from geoprospect.geochem.samples import Samples, read_samples
 from geoprospect.grid import Grid
@@ -39,7 +38,8 @@ from geoprospect.synthetic import make_survey
 from geoprospect.targets import delineate
 from geoprospect.training import train
 from geoprospect.validation import cross_validate
-from geoprospect.windows import Windows
+from geoprospect.windows.sampling import sample_windows
+from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
 

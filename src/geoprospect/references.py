@@ -18,7 +18,7 @@ from geoprospect.errors import InputError
 from geoprospect.model import ProspectivityModel, check_fit
 from geoprospect.networks import FEATURE_STRIDE, head_of, with_projection
 from geoprospect.training import held_out
-from geoprospect.windows import Windows
+from geoprospect.windows.windows import Windows
 
 _DIRECTIONS = 64
 _SEED = 20210301  # of the directions, which are kept with the model

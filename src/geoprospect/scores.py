@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from geoprospect._checks import check_names
 from geoprospect.calibration import Calibration, calibrate
 from geoprospect.errors import InputError
-from geoprospect.folds import Fold
 from geoprospect.metrics import Evaluation, average_precision, brier_score, calibration_slope, rank_auc
 from geoprospect.resampling import bootstrap_aucs
 from geoprospect.significance import compare_clustered_aucs
 from geoprospect.success import Rates, rates_within
+from geoprospect.windows.regions import Fold
 
 if TYPE_CHECKING:
     from geoprospect.model import ProspectivityModel

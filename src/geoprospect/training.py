@@ -33,8 +33,8 @@ from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel, stack_bands
 from geoprospect.networks import Crop, build_network, set_halo
 from geoprospect.recipes import Recipe
-from geoprospect.separation import spatial_folds
-from geoprospect.windows import Windows, check_windows
+from geoprospect.windows.spatial_folds import spatial_folds
+from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 

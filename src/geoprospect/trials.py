@@ -18,14 +18,14 @@ from scipy.stats import binom
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_arguments, check_int, check_rng
-from geoprospect.cutting import cells_with_data, sample_windows
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.io.deposits import check_deposits
 from geoprospect.networks import NETWORKS, build_network
 from geoprospect.scores import score_table
 from geoprospect.validation import cross_validate
-from geoprospect.windows import Windows
+from geoprospect.windows.sampling import cells_with_data, sample_windows
+from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
 

@@ -20,9 +20,7 @@ from scipy.spatial import cKDTree
 from geoprospect._checks import check_arguments, check_choice, check_int, check_number, check_rng, user_level
 from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline, gives_probabilities
 from geoprospect.calibration import calibrate
-from geoprospect.cutting import hold_back
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.folds import Fold, check_folds, nearest, overlaps
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
 from geoprospect.inference import predict_windows
@@ -32,7 +30,11 @@ from geoprospect.recipes import Recipe
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening import RULES, Rule
 from geoprospect.screening import screen as screen_bands
-from geoprospect.separation import (
+from geoprospect.significance import auc_interval
+from geoprospect.training import train
+from geoprospect.windows.regions import Fold, check_folds, nearest, overlaps
+from geoprospect.windows.sampling import hold_back
+from geoprospect.windows.spatial_folds import (
     audit,
     check_separate,
     default_buffer,
@@ -42,9 +44,7 @@ from geoprospect.separation import (
     independent_units,
     spatial_folds,
 )
-from geoprospect.significance import auc_interval
-from geoprospect.training import train
-from geoprospect.windows import Windows, check_windows
+from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import geoprospect as gp
-from geoprospect import separation
 from geoprospect.errors import DataWarning, InputError, NameNotFoundError, SeparationError
-from geoprospect.separation import (
+from geoprospect.windows import spatial_folds as spatial_folds_module
+from geoprospect.windows.spatial_folds import (
     FEWEST,
     audit,
     correlation_range,
@@ -192,8 +192,8 @@ def test_a_cluster_is_linked_by_footprints_and_the_buffer(
 ) -> None:
     places = [(30, 20), (30, 27)]  # 700 m apart; windows of 600 m
     windows = laid_out(0, places, 6, 40, 40, zooms)
-    rule = separation._Rule(5, buffer, "clusters", None, context)
-    assert len(np.unique(separation._cluster(windows, rule))) == n
+    rule = spatial_folds_module._Rule(5, buffer, "clusters", None, context)
+    assert len(np.unique(spatial_folds_module._cluster(windows, rule))) == n
 
 
 def test_leave_one_cluster_out_tests_every_cluster_whatever_the_number_of_folds() -> None:
@@ -218,8 +218,8 @@ def test_blocks_are_squares_from_the_north_west_corner_with_even_folds() -> None
 
 @pytest.mark.parametrize(("size", "folds", "side"), [(6, 5, 6000 / 10**0.5), (2, 5, 800.0), (12, 5, 2400.0)])
 def test_a_block_is_four_footprints_or_what_two_blocks_a_fold_allow(size: int, folds: int, side: float) -> None:
-    rule = separation._Rule(folds, 0.0, "blocks", None, 0)
-    assert separation._block_side(laid_out(size=size), rule) == pytest.approx(side)
+    rule = spatial_folds_module._Rule(folds, 0.0, "blocks", None, 0)
+    assert spatial_folds_module._block_side(laid_out(size=size), rule) == pytest.approx(side)
 
 
 def test_an_ore_window_goes_with_its_deposit_though_one_of_another_region_is_nearer_to_its_middle() -> None:
@@ -319,7 +319,7 @@ def test_blocks_too_narrow_for_their_windows_are_an_error_whose_cures_work() -> 
         r"windows of (\d+) cells instead of 16, or cells of ([\d.]+) m instead of 100 m", found[0]
     ).groups()
     assert float(finer) == pytest.approx(100 * int(size) / 16, rel=0.01)
-    changes = {"windows of": (separation._shrunk(windows, int(size)), {})}
+    changes = {"windows of": (spatial_folds_module._shrunk(windows, int(size)), {})}
     for name in ("folds", "block", "method"):
         for one in found:
             if one.startswith(f"{name}="):
@@ -347,11 +347,11 @@ def test_the_first_size_that_works_is_named_and_larger_ones_do_not() -> None:
     with pytest.raises(SeparationError) as caught:
         spatial_folds(windows, 4)
     size = int(re.match(r"windows of (\d+) cells", cures(str(caught.value))[0])[1])
-    larger = [int(share * 26) for share in separation._SIZES if int(share * 26) > size]
+    larger = [int(share * 26) for share in spatial_folds_module._SIZES if int(share * 26) > size]
     assert larger
-    rule = separation._Rule(4, 0.0, "regions", None, 0)
-    assert not any(separation._enough(separation._shrunk(windows, one), rule) for one in larger)
-    assert separation._enough(separation._shrunk(windows, size), rule)
+    rule = spatial_folds_module._Rule(4, 0.0, "regions", None, 0)
+    assert not any(spatial_folds_module._enough(spatial_folds_module._shrunk(windows, one), rule) for one in larger)
+    assert spatial_folds_module._enough(spatial_folds_module._shrunk(windows, size), rule)
 
 
 @pytest.mark.parametrize(
@@ -371,10 +371,10 @@ def test_where_no_change_is_enough_two_are_named() -> None:
         spatial_folds(windows, 4, 4500.0, context=20)
     (cure,) = cures(str(caught.value))
     size = int(re.match(r"buffer=0 and context=0 and windows of (\d+) cells instead of 26", cure)[1])  # type: ignore[index]
-    assert len(quietly(separation._shrunk(windows, size), 4)) >= 2
+    assert len(quietly(spatial_folds_module._shrunk(windows, size), 4)) >= 2
     for more in ({"buffer": 4500.0}, {"context": 20}):
         with pytest.raises(SeparationError):
-            spatial_folds(separation._shrunk(windows, size), 4, **more)  # type: ignore[arg-type]
+            spatial_folds(spatial_folds_module._shrunk(windows, size), 4, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_barren_windows_in_one_corner_are_named_as_the_reason() -> None:
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 12), zooms=st.sampled_from([(1,), (1, 2), (2, 3)]))
 def test_smaller_windows_lie_in_the_larger_and_hold_the_deposit(seed: int, size: int, zooms: tuple[int, ...]) -> None:
     windows = laid_out(seed, size=12, zooms=zooms)
-    less = separation._shrunk(windows, size)
+    less = spatial_folds_module._shrunk(windows, size)
     assert (less.size, less.crop) == (size, size)
     for before, after, length in ((windows.rows, less.rows, 0), (windows.cols, less.cols, 1)):
         assert (after >= before).all()

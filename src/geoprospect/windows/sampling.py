@@ -19,7 +19,7 @@ from geoprospect._checks import check_choice, check_int, check_number, check_rng
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.io.deposits import check_deposits
-from geoprospect.windows import Windows, check_windows
+from geoprospect.windows.windows import Windows, check_windows
 
 # What the paper fixes. Buffer, slide, step and min_valid it leaves open.
 _RECIPES: dict[str, dict[str, Any]] = {

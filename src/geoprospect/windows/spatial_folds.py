@@ -16,11 +16,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, first_rows, user_level
-from geoprospect._kernels.variogram import correlation_length, variogram
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.folds import Fold, clusters, compact_regions, dealt, nearest, separated, shared_ground
 from geoprospect.grid import Grid
-from geoprospect.windows import Windows, check_windows
+from geoprospect.windows.regions import Fold, clusters, compact_regions, dealt, nearest, separated, shared_ground
+from geoprospect.windows.variogram import correlation_length, variogram
+from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 

@@ -9,7 +9,16 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from geoprospect.errors import InputError
-from geoprospect.folds import check_folds, clusters, compact_regions, dealt, nearest, overlaps, separated, shared_ground
+from geoprospect.windows.regions import (
+    check_folds,
+    clusters,
+    compact_regions,
+    dealt,
+    nearest,
+    overlaps,
+    separated,
+    shared_ground,
+)
 
 whole = st.integers(-5, 15).map(float)
 anywhere = st.floats(-100, 100).map(lambda v: round(v, 3))

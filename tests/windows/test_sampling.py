@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
-from geoprospect import cutting
 from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.windows import sampling
 
 CELL = 100.0
 GRID = gp.Grid("EPSG:32649", Affine(CELL, 0, 500_000, 0, -CELL, 2_400_000), (24, 30))
@@ -596,7 +596,7 @@ def test_band_means_agree_with_cells_taken_one_by_one():
     windows = drawn(zooms=(1, 2), n_barren=40)
     corner = gp.Windows(GRID, [0, 19], [0, 25], [0, 0], [-1, -1], (), [], 5, 5)  # where copper, and gold, have no data
     for some in (windows, corner):
-        fast = cutting._means(rough(), GRID, some.rows, some.cols, some.widths)
+        fast = sampling._means(rough(), GRID, some.rows, some.cols, some.widths)
         np.testing.assert_allclose(fast, slow_means(rough(), some), rtol=1e-12)
     assert np.isnan(fast).any()
 
@@ -608,7 +608,7 @@ def test_unlikeness_agrees_with_pairs_taken_one_by_one(seed):
     means = np.column_stack([means, means.sum(axis=1), np.ones(40)])
     means[rng.random(means.shape) < 0.05] = np.nan
     np.testing.assert_allclose(
-        cutting._unlikeness(means[:8], means[8:]), slow_unlikeness(means[:8], means[8:]), rtol=1e-9, atol=1e-12
+        sampling._unlikeness(means[:8], means[8:]), slow_unlikeness(means[:8], means[8:]), rtol=1e-9, atol=1e-12
     )
 
 
@@ -616,7 +616,7 @@ def test_unlikeness_knows_no_units():
     rng = np.random.default_rng(0)
     ore, places = rng.lognormal(size=(8, 3)), rng.lognormal(size=(30, 3))
     np.testing.assert_allclose(
-        cutting._unlikeness(ore, places), cutting._unlikeness(np.log(ore) * 5, np.log(places) * 5)
+        sampling._unlikeness(ore, places), sampling._unlikeness(np.log(ore) * 5, np.log(places) * 5)
     )
 
 
@@ -657,9 +657,9 @@ def test_copper_at_both_ends_of_its_range_is_unlike_ore_in_the_middle():
 
 
 def test_of_very_many_places_some_are_looked_at(monkeypatch):
-    monkeypatch.setattr(cutting, "_CANDIDATES", 50)
+    monkeypatch.setattr(sampling, "_CANDIDATES", 50)
     seen = []
-    monkeypatch.setattr(cutting, "_unlikeness", lambda ore, places: seen.append(len(places)) or places[:, 0])
+    monkeypatch.setattr(sampling, "_unlikeness", lambda ore, places: seen.append(len(places)) or places[:, 0])
     settings_ = {"barren": "dissimilar", "dissimilar": 0.2, "rng": 0}
     deposits = mines([(3.5, 14.5), (12.2, 15.1)])
     gp.sample_windows(rough(), deposits, 5, 4, 6, 8, **settings_)
@@ -829,18 +829,18 @@ def test_where_nothing_alone_would_do_nothing_is_offered():
 def test_the_walk_finds_the_first_that_works_however_soon_none_does_any_more(n, first, share):
     """What works is an interval at least a third as long as the way to it, as sizes of windows are."""
     last = first + math.ceil(share * first)
-    for search, stop in ((cutting._walk, last), (cutting._first, n)):
+    for search, stop in ((sampling._walk, last), (sampling._first, n)):
         found = search(lambda k, stop=stop: first <= k <= stop, n)
         assert found == (first if first < n else None)
 
 
 def test_of_nothing_nothing_is_found():
-    assert cutting._walk(lambda k: True, 0) is cutting._first(lambda k: True, -3) is None
+    assert sampling._walk(lambda k: True, 0) is sampling._first(lambda k: True, -3) is None
 
 
 @given(st.floats(1e-6, 1e9))
 def test_a_length_is_rounded_down_to_what_is_shown(value):
-    shown = float(f"{cutting._rounded_down(value):g}")
+    shown = float(f"{sampling._rounded_down(value):g}")
     assert value * (1 - 1.1e-5) <= shown <= value * (1 + 1e-12)
 
 

@@ -1,0 +1,1 @@
+"""Training windows: sampling, spatial folds, regions, variogram."""
