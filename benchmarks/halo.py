@@ -25,8 +25,8 @@ import geoprospect as gp
 from geoprospect import training
 from geoprospect._kernels.patches import channels_last
 from geoprospect.inference import predict_windows
-from geoprospect.metrics import rank_auc
 from geoprospect.networks import set_halo
+from geoprospect.stats.metrics import rank_auc
 
 HALO, SIZE, CROP, EPOCHS, FOLDS = 64, 64, 56, 30, 3
 device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cuda" if torch.cuda.is_available() else "cpu")

@@ -17,15 +17,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import synthetic as synthetic
     from geoprospect.agreement import check_dense as check_dense
     from geoprospect.applicability import Applicability as Applicability
-    from geoprospect.calibration import Calibration as Calibration
-    from geoprospect.calibration import calibrate as calibrate
-    from geoprospect.calibration import cross_calibrated as cross_calibrated
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
     from geoprospect.dense import DenseCheck as DenseCheck
-    from geoprospect.endowment import expected_deposits as expected_deposits
-    from geoprospect.endowment import intensity as intensity
-    from geoprospect.endowment import overdispersion as overdispersion
     from geoprospect.explain import attribute as attribute
     from geoprospect.explain import element_importance as element_importance
     from geoprospect.geochem.censoring import censoring_indicator as censoring_indicator
@@ -62,13 +56,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.io.writers import write_cog as write_cog
     from geoprospect.io.writers import write_geotiff as write_geotiff
     from geoprospect.io.writers import write_zarr as write_zarr
-    from geoprospect.metrics import Evaluation as Evaluation
-    from geoprospect.metrics import average_precision as average_precision
-    from geoprospect.metrics import brier_score as brier_score
-    from geoprospect.metrics import calibration_slope as calibration_slope
-    from geoprospect.metrics import evaluate as evaluate
-    from geoprospect.metrics import rank_auc as rank_auc
-    from geoprospect.metrics import z_auc as z_auc
     from geoprospect.model import ProspectivityModel as ProspectivityModel
     from geoprospect.pipeline import Run as Run
     from geoprospect.pipeline import run as run
@@ -80,19 +67,32 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.scores import Scores as Scores
     from geoprospect.screening import screen as screen
     from geoprospect.screening import screening_points as screening_points
-    from geoprospect.significance import AUCComparison as AUCComparison
-    from geoprospect.significance import WeightsOfEvidence as WeightsOfEvidence
-    from geoprospect.significance import adjust_p as adjust_p
-    from geoprospect.significance import auc_interval as auc_interval
-    from geoprospect.significance import auc_standard_error as auc_standard_error
-    from geoprospect.significance import clustered_auc as clustered_auc
-    from geoprospect.significance import clustered_auc_interval as clustered_auc_interval
-    from geoprospect.significance import compare_aucs as compare_aucs
-    from geoprospect.significance import compare_clustered_aucs as compare_clustered_aucs
-    from geoprospect.significance import null_z as null_z
-    from geoprospect.significance import weights_of_evidence as weights_of_evidence
-    from geoprospect.success import Rates as Rates
-    from geoprospect.success import rates as rates
+    from geoprospect.stats.auc import AUCComparison as AUCComparison
+    from geoprospect.stats.auc import WeightsOfEvidence as WeightsOfEvidence
+    from geoprospect.stats.auc import adjust_p as adjust_p
+    from geoprospect.stats.auc import auc_interval as auc_interval
+    from geoprospect.stats.auc import auc_standard_error as auc_standard_error
+    from geoprospect.stats.auc import clustered_auc as clustered_auc
+    from geoprospect.stats.auc import clustered_auc_interval as clustered_auc_interval
+    from geoprospect.stats.auc import compare_aucs as compare_aucs
+    from geoprospect.stats.auc import compare_clustered_aucs as compare_clustered_aucs
+    from geoprospect.stats.auc import null_z as null_z
+    from geoprospect.stats.auc import weights_of_evidence as weights_of_evidence
+    from geoprospect.stats.calibration import Calibration as Calibration
+    from geoprospect.stats.calibration import calibrate as calibrate
+    from geoprospect.stats.calibration import cross_calibrated as cross_calibrated
+    from geoprospect.stats.endowment import expected_deposits as expected_deposits
+    from geoprospect.stats.endowment import intensity as intensity
+    from geoprospect.stats.endowment import overdispersion as overdispersion
+    from geoprospect.stats.metrics import Evaluation as Evaluation
+    from geoprospect.stats.metrics import average_precision as average_precision
+    from geoprospect.stats.metrics import brier_score as brier_score
+    from geoprospect.stats.metrics import calibration_slope as calibration_slope
+    from geoprospect.stats.metrics import evaluate as evaluate
+    from geoprospect.stats.metrics import rank_auc as rank_auc
+    from geoprospect.stats.metrics import z_auc as z_auc
+    from geoprospect.stats.success_rate import Rates as Rates
+    from geoprospect.stats.success_rate import rates as rates
     from geoprospect.targets import delineate as delineate
     from geoprospect.training import train as train
     from geoprospect.transfers import Transfer as Transfer
@@ -113,7 +113,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 _HOMES = {
     "agreement": ["check_dense"],
     "applicability": ["Applicability"],
-    "calibration": ["Calibration", "calibrate", "cross_calibrated"],
+    "stats.calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "io.vectors": ["write_layers"],
     "geochem.censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
     "geochem.sample_check": ["SampleCheck", "check_samples"],
@@ -121,7 +121,7 @@ _HOMES = {
     "config": ["Config", "load_config"],
     "windows.sampling": ["hold_back", "least_like_ore", "sample_windows"],
     "dense": ["DenseCheck"],
-    "endowment": ["expected_deposits", "intensity", "overdispersion"],
+    "stats.endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
     "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
     "geochem.geochemistry": ["convert_units", "standardize"],
@@ -129,7 +129,15 @@ _HOMES = {
     "gridding.validate": ["GriddingScores", "validate_gridding"],
     "inference": ["predict", "predict_cells", "predict_windows"],
     "gridding.interpolate": ["interpolate", "interpolate_on_device"],
-    "metrics": ["Evaluation", "average_precision", "brier_score", "calibration_slope", "evaluate", "rank_auc", "z_auc"],
+    "stats.metrics": [
+        "Evaluation",
+        "average_precision",
+        "brier_score",
+        "calibration_slope",
+        "evaluate",
+        "rank_auc",
+        "z_auc",
+    ],
     "model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
     "planning": ["Plan", "plan_inference"],
@@ -145,7 +153,7 @@ _HOMES = {
     "scores": ["Scores"],
     "screening": ["screen", "screening_points"],
     "windows.spatial_folds": ["audit", "correlation_range", "spatial_folds"],
-    "significance": [
+    "stats.auc": [
         "AUCComparison",
         "WeightsOfEvidence",
         "adjust_p",
@@ -158,7 +166,7 @@ _HOMES = {
         "null_z",
         "weights_of_evidence",
     ],
-    "success": ["Rates", "rates"],
+    "stats.success_rate": ["Rates", "rates"],
     "targets": ["delineate"],
     "training": ["train"],
     "geochem.transforms": ["inverse_transform", "robust_pca", "transform"],

@@ -17,8 +17,8 @@ from geoprospect.errors import InputError
 from geoprospect.grid import Grid
 from geoprospect.inference import predict_places, predicted, settings_for
 from geoprospect.io.sources import InMemory
-from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel
+from geoprospect.stats.metrics import rank_auc
 
 
 def check_dense(

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from geoprospect.errors import InputError
-from geoprospect.metrics import rank_auc
-from geoprospect.significance import weights_of_evidence
+from geoprospect.stats.auc import weights_of_evidence
+from geoprospect.stats.metrics import rank_auc
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -21,10 +21,10 @@ from geoprospect._devices import resolve_device
 from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
 from geoprospect.grid import Grid, grid_of_survey
-from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel, check_fit
 from geoprospect.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
-from geoprospect.resampling import bootstrap_aucs
+from geoprospect.stats.bootstrap import bootstrap_aucs
+from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.regions import Fold, check_folds
 from geoprospect.windows.spatial_folds import check_separate, independent_units
 from geoprospect.windows.windows import Windows

@@ -21,7 +21,6 @@ from geoprospect._checks import check_choice, check_int, check_number, check_sha
 from geoprospect._devices import resolve_device
 from geoprospect._kernels.patches import channels_last, gather
 from geoprospect.applicability import mean_threshold
-from geoprospect.calibration import CALIBRATED
 from geoprospect.dense import STRIDES
 from geoprospect.engine import (
     MORE_BANDS,
@@ -46,6 +45,7 @@ from geoprospect.gridding.sample_support import Distances, places_on
 from geoprospect.io.sources import InMemory, Source
 from geoprospect.model import ProspectivityModel, check_fit, check_match, check_model
 from geoprospect.networks import set_halo
+from geoprospect.stats.calibration import CALIBRATED
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")

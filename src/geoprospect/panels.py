@@ -42,9 +42,9 @@ from geoprospect.maps import (
     new_axes,
     plain_text,
 )
-from geoprospect.metrics import rank_auc
 from geoprospect.screening import RULES, Rule
-from geoprospect.significance import auc_interval
+from geoprospect.stats.auc import auc_interval
+from geoprospect.stats.metrics import rank_auc
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,6 @@ import pandas as pd
 import xarray as xr
 
 from geoprospect._version import __version__
-from geoprospect.calibration import Calibration
 from geoprospect.config import Config
 from geoprospect.errors import DataWarning, InputError, OutputError, SeparationError
 from geoprospect.geochem.samples import Samples, read_samples
@@ -29,11 +28,12 @@ from geoprospect.io.deposits import read_deposits
 from geoprospect.io.rasters import read_bands
 from geoprospect.io.vectors import write_layers
 from geoprospect.io.writers import write_cog
-from geoprospect.metrics import Evaluation, evaluate
 from geoprospect.model import ProspectivityModel
 from geoprospect.references import fit_applicability
 from geoprospect.scores import Scores
 from geoprospect.screening import screen, screening_points
+from geoprospect.stats.calibration import Calibration
+from geoprospect.stats.metrics import Evaluation, evaluate
 from geoprospect.synthetic import make_survey
 from geoprospect.targets import delineate
 from geoprospect.training import train

@@ -13,12 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geoprospect._checks import check_names
-from geoprospect.calibration import Calibration, calibrate
 from geoprospect.errors import InputError
-from geoprospect.metrics import Evaluation, average_precision, brier_score, calibration_slope, rank_auc
-from geoprospect.resampling import bootstrap_aucs
-from geoprospect.significance import compare_clustered_aucs
-from geoprospect.success import Rates, rates_within
+from geoprospect.stats.auc import compare_clustered_aucs
+from geoprospect.stats.bootstrap import bootstrap_aucs
+from geoprospect.stats.calibration import Calibration, calibrate
+from geoprospect.stats.metrics import Evaluation, average_precision, brier_score, calibration_slope, rank_auc
+from geoprospect.stats.success_rate import Rates, rates_within
 from geoprospect.windows.regions import Fold
 
 if TYPE_CHECKING:

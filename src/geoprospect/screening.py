@@ -29,9 +29,9 @@ from geoprospect.ground import (
     regions,
 )
 from geoprospect.io.deposits import check_deposits
-from geoprospect.metrics import rank_auc, z_auc
 from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
-from geoprospect.significance import adjust_p, auc_standard_error, weights_of_evidence
+from geoprospect.stats.auc import adjust_p, auc_standard_error, weights_of_evidence
+from geoprospect.stats.metrics import rank_auc, z_auc
 from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores
 
 Rule = Literal["shift", "holm", "bh", "gao2022"]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from geoprospect.metrics import rank_auc
+from geoprospect.stats.metrics import rank_auc
 
 Floats = NDArray[np.float64]
 

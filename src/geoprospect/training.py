@@ -29,10 +29,10 @@ from geoprospect._version import __version__
 from geoprospect.checkpoints import Checkpoint, Kept, checksum
 from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError, SeparationError
 from geoprospect.grid import grid_of_survey
-from geoprospect.metrics import rank_auc
 from geoprospect.model import ProspectivityModel, stack_bands
 from geoprospect.networks import Crop, build_network, set_halo
 from geoprospect.recipes import Recipe
+from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.spatial_folds import spatial_folds
 from geoprospect.windows.windows import Windows, check_windows
 

@@ -22,7 +22,7 @@ from geoprospect.grid import Grid, check_north_up, grid_of_survey
 from geoprospect.inference import predict
 from geoprospect.io.deposits import check_deposits
 from geoprospect.model import ProspectivityModel
-from geoprospect.success import Rates, rates
+from geoprospect.stats.success_rate import Rates, rates
 
 Scaling = Literal["model", "own"]
 # Cell sizes closer than this share are one: a projection rounds.

@@ -19,18 +19,18 @@ from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_arguments, check_choice, check_int, check_number, check_rng, user_level
 from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline, gives_probabilities
-from geoprospect.calibration import calibrate
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
 from geoprospect.inference import predict_windows
-from geoprospect.metrics import Evaluation, brier_score, rank_auc
 from geoprospect.model import ProspectivityModel
 from geoprospect.recipes import Recipe
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening import RULES, Rule
 from geoprospect.screening import screen as screen_bands
-from geoprospect.significance import auc_interval
+from geoprospect.stats.auc import auc_interval
+from geoprospect.stats.calibration import calibrate
+from geoprospect.stats.metrics import Evaluation, brier_score, rank_auc
 from geoprospect.training import train
 from geoprospect.windows.regions import Fold, check_folds, nearest, overlaps
 from geoprospect.windows.sampling import hold_back

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 
 from geoprospect._checks import check_choice, check_number, first_rows
 from geoprospect.errors import InputError
-from geoprospect.metrics import labels_and_scores, rank_auc, z_auc
+from geoprospect.stats.metrics import labels_and_scores, rank_auc, z_auc
 
 # Rounding leaves about 1e-17 of a variance that is 0.
 _NO_ERROR = 1e-9

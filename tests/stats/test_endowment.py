@@ -19,11 +19,11 @@ from scipy.optimize import brentq
 from scipy.special import lambertw
 
 import geoprospect as gp
-from geoprospect import endowment
 from geoprospect.areas import cell_areas
-from geoprospect.endowment import expected_deposits, intensity, overdispersion
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.networks import build_network
+from geoprospect.stats import endowment
+from geoprospect.stats.endowment import expected_deposits, intensity, overdispersion
 from geoprospect.windows.sampling import sample_windows
 
 NAN = math.nan

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 import geoprospect as gp
-from geoprospect import calibration as module
-from geoprospect.calibration import Calibration, calibrate, cross_calibrated
 from geoprospect.errors import DataWarning, InputError
+from geoprospect.stats import calibration as module
+from geoprospect.stats.calibration import Calibration, calibrate, cross_calibrated
 
 NAN = math.nan
 UTM = "EPSG:32649"

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_int, check_rng
 from geoprospect.errors import InputError
-from geoprospect.significance import numbered
+from geoprospect.stats.auc import numbered
 
 Floats = NDArray[np.float64]
 

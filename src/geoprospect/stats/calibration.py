@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, user_level
 from geoprospect.errors import DataWarning, InputError
-from geoprospect.metrics import brier_score, calibration_slope, labels_and_scores
+from geoprospect.stats.metrics import brier_score, calibration_slope, labels_and_scores
 
 Method = Literal["auto", "temperature", "isotonic"]
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 import geoprospect as gp
 from geoprospect.errors import InputError
-from geoprospect.significance import clustered_auc, clustered_auc_interval, compare_clustered_aucs
+from geoprospect.stats.auc import clustered_auc, clustered_auc_interval, compare_clustered_aucs
 
 # Hanley & McNeil (1982), table I: ratings of 58 normal and 51 abnormal images on five steps.
 RATED_NORMAL, RATED_ABNORMAL = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)

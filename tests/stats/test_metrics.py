@@ -25,7 +25,7 @@ from sklearn.metrics import (
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError, NameNotFoundError
-from geoprospect.metrics import average_precision, brier_score, calibration_slope
+from geoprospect.stats.metrics import average_precision, brier_score, calibration_slope
 
 # Scores with many ties, and any scores at all.
 scores = st.one_of(st.integers(0, 3).map(float), st.floats(-1e9, 1e9))

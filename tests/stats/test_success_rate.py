@@ -16,7 +16,7 @@ from pyproj import Geod
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.success import Rates, rates, rates_within
+from geoprospect.stats.success_rate import Rates, rates, rates_within
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (30, 40))
 RATES = st.lists(

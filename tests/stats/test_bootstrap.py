@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import geoprospect as gp
-from geoprospect import resampling
 from geoprospect.errors import InputError
-from geoprospect.resampling import auc_of_folds, bootstrap_aucs
-from geoprospect.significance import clustered_auc
+from geoprospect.stats import bootstrap
+from geoprospect.stats.auc import clustered_auc
+from geoprospect.stats.bootstrap import auc_of_folds, bootstrap_aucs
 
 
 def case(seed, n=60, methods=3, folds=3, mixed=False):
@@ -65,9 +65,9 @@ def test_every_replicate_is_that_of_a_loop_over_pairs(seed, kind):
 def test_blocks_do_not_show(monkeypatch):
     labels, scores, fold, cluster = case(7, n=200)
     whole = bootstrap_aucs(labels, scores, fold, cluster, 50, rng=1)
-    monkeypatch.setattr(resampling, "_BLOCK", 7)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 7)
     weights = redrawn(labels, cluster, 50, 1)
-    monkeypatch.setattr(resampling, "_draw", lambda n, replicates, rng: next(drawn))
+    monkeypatch.setattr(bootstrap, "_draw", lambda n, replicates, rng: next(drawn))
     drawn = iter([_per_unit(weights, labels, cluster, label) for label in (1, 0)])
     np.testing.assert_allclose(bootstrap_aucs(labels, scores, fold, cluster, 50, rng=1), whole, rtol=1e-12)
 

@@ -19,9 +19,9 @@ from scipy.special import wrightomega
 
 from geoprospect._checks import check_number, first_rows, user_level
 from geoprospect.areas import cell_areas, ellipsoid, unit_km
-from geoprospect.calibration import SURE, checked_probability, log_odds
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.grid import Grid
+from geoprospect.stats.calibration import SURE, checked_probability, log_odds
 
 log = logging.getLogger("geoprospect")
 

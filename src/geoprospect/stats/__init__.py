@@ -1,0 +1,1 @@
+"""ROC AUC and its intervals, weights of evidence, bootstrap, success rates, calibration, expected deposits."""
