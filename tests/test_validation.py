@@ -502,7 +502,7 @@ def test_warnings_from_within_point_at_the_line_of_the_user() -> None:
 
 @pytest.mark.usefixtures("tiny", "without_forest")
 def test_warnings_of_the_screening_within_a_fold_point_at_the_line_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoprospect.ground._FEW", 100)
+    monkeypatch.setattr("geoprospect.screening.cells._FEW", 100)
     with pytest.warns(DataWarning, match=r"only \d+ places hold one") as caught:
         cross_validate(baselines={}, screen={"rule": "holm", "permutations": 0, "draws": 1})
     assert {one.filename for one in caught if issubclass(one.category, DataWarning)} == {__file__}

@@ -65,8 +65,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.recipes import Recipe as Recipe
     from geoprospect.references import fit_applicability as fit_applicability
     from geoprospect.scores import Scores as Scores
-    from geoprospect.screening import screen as screen
-    from geoprospect.screening import screening_points as screening_points
+    from geoprospect.screening.screen import screen as screen
+    from geoprospect.screening.screen import screening_points as screening_points
     from geoprospect.stats.auc import AUCComparison as AUCComparison
     from geoprospect.stats.auc import WeightsOfEvidence as WeightsOfEvidence
     from geoprospect.stats.auc import adjust_p as adjust_p
@@ -151,7 +151,7 @@ _HOMES = {
     "geochem.samples": ["Samples", "read_samples"],
     "gridding.sample_support": ["support"],
     "scores": ["Scores"],
-    "screening": ["screen", "screening_points"],
+    "screening.screen": ["screen", "screening_points"],
     "windows.spatial_folds": ["audit", "correlation_range", "spatial_folds"],
     "stats.auc": [
         "AUCComparison",

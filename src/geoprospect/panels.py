@@ -42,7 +42,7 @@ from geoprospect.maps import (
     new_axes,
     plain_text,
 )
-from geoprospect.screening import RULES, Rule
+from geoprospect.screening.screen import RULES, Rule
 from geoprospect.stats.auc import auc_interval
 from geoprospect.stats.metrics import rank_auc
 

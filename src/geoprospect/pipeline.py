@@ -31,7 +31,7 @@ from geoprospect.io.writers import write_cog
 from geoprospect.model import ProspectivityModel
 from geoprospect.references import fit_applicability
 from geoprospect.scores import Scores
-from geoprospect.screening import screen, screening_points
+from geoprospect.screening.screen import screen, screening_points
 from geoprospect.stats.calibration import Calibration
 from geoprospect.stats.metrics import Evaluation, evaluate
 from geoprospect.synthetic import make_survey

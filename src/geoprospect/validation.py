@@ -26,8 +26,8 @@ from geoprospect.inference import predict_windows
 from geoprospect.model import ProspectivityModel
 from geoprospect.recipes import Recipe
 from geoprospect.scores import Scores, map_rates, score_table
-from geoprospect.screening import RULES, Rule
-from geoprospect.screening import screen as screen_bands
+from geoprospect.screening.screen import RULES, Rule
+from geoprospect.screening.screen import screen as screen_bands
 from geoprospect.stats.auc import auc_interval
 from geoprospect.stats.calibration import calibrate
 from geoprospect.stats.metrics import Evaluation, brier_score, rank_auc

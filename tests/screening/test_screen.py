@@ -10,8 +10,8 @@ from scipy.stats import mannwhitneyu, rankdata
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.ground import ground_of, ore_places
-from geoprospect.screening import _mean_ranks
+from geoprospect.screening.cells import ground_of, ore_places
+from geoprospect.screening.screen import _mean_ranks
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (50, 60))
 COLUMNS = ["auc", "auc_sd", "se", "z_auc", "z_null", "p", "p_holm", "p_bh", "p_shift", "p_family", "contrast",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoprospect.errors import InputError
-from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
+from geoprospect.screening.shifts import family_wise, p_values, shifted_places, standardised
 
 SIDE = 40
 PATTERN = np.random.default_rng(0).uniform(5, 35, size=(12, 2))

@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
-from geoprospect.ground import (
+from geoprospect.io.deposits import check_deposits
+from geoprospect.screening.cells import (
     Floats,
     Ground,
     Places,
@@ -28,11 +29,10 @@ from geoprospect.ground import (
     place_with_data,
     regions,
 )
-from geoprospect.io.deposits import check_deposits
-from geoprospect.shifts import family_wise, p_values, shifted_places, standardised
+from geoprospect.screening.shifts import family_wise, p_values, shifted_places, standardised
+from geoprospect.screening.svm import auc_of_labels, auc_of_scores, svm_scores
 from geoprospect.stats.auc import adjust_p, auc_standard_error, weights_of_evidence
 from geoprospect.stats.metrics import rank_auc, z_auc
-from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores
 
 Rule = Literal["shift", "holm", "bh", "gao2022"]
 RULES = ("shift", "holm", "bh", "gao2022")

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import geoprospect as gp
-from geoprospect.support_vectors import auc_of_labels, auc_of_scores, svm_scores
+from geoprospect.screening.svm import auc_of_labels, auc_of_scores, svm_scores
 
 
 def drawn(seed=0, n=30, shift=1.0):

@@ -1,0 +1,1 @@
+"""Screen elements by Z_AUC and random shifts of the deposits."""
