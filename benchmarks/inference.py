@@ -31,7 +31,7 @@ import geoprospect as gp
 from geoprospect.engine import Engine, Ground, tiles
 from geoprospect.inference import settings_for
 from geoprospect.io.sources import InMemory
-from geoprospect.networks import NETWORKS, build_network
+from geoprospect.models.networks import NETWORKS, build_network
 
 try:
     import monai

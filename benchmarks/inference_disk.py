@@ -33,7 +33,7 @@ from rasterio.windows import Window
 import geoprospect as gp
 from geoprospect import journal
 from geoprospect.io import lazy
-from geoprospect.networks import build_network
+from geoprospect.models.networks import build_network
 
 BANDS, SIZE, CROP = 4, 256, 224
 

@@ -23,7 +23,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 import geoprospect as gp
-from geoprospect.networks import build_network
+from geoprospect.models.networks import build_network
 
 SIZE, CROP = 256, 224
 

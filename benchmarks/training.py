@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 import geoprospect as gp
-from geoprospect import training
-from geoprospect._kernels.patches import channels_last
-from geoprospect.networks import build_network
+from geoprospect.models import training
+from geoprospect.models._patches import channels_last
+from geoprospect.models.networks import build_network
 
 try:
     import rasterio

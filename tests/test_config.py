@@ -11,7 +11,7 @@ import pytest
 import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
-from geoprospect.recipes import RECIPES
+from geoprospect.models.recipe import RECIPES
 
 LEAST = '[samples]\npath = "samples.csv"\n[deposits]\npath = "deposits.geojson"\n'
 

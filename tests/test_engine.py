@@ -16,10 +16,10 @@ from torch import nn
 
 import geoprospect as gp
 from geoprospect import engine
-from geoprospect.dense import Dense
 from geoprospect.engine import Engine, Settings, Tile, ground_of, reads, tiles
 from geoprospect.io.sources import InMemory, Packing
-from geoprospect.networks import build_network, folded, set_halo
+from geoprospect.models.dense import Dense
+from geoprospect.models.networks import build_network, folded, set_halo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -26,8 +26,8 @@ from geoprospect.errors import (
 )
 from geoprospect.explain import attribute, element_importance
 from geoprospect.inference import predict_windows
-from geoprospect.model import ProspectivityModel
-from geoprospect.networks import NETWORKS, build_network
+from geoprospect.models.model import ProspectivityModel
+from geoprospect.models.networks import NETWORKS, build_network
 from geoprospect.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import geoprospect as gp
 from geoprospect import engine
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError, NameNotFoundError
-from geoprospect.networks import build_network, last_features, set_halo
+from geoprospect.models.networks import build_network, last_features, set_halo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ from disk_maps import as_model, batches_take, make_survey
 
 import geoprospect as gp
 from geoprospect import engine, planning
-from geoprospect.networks import build_network
+from geoprospect.models.networks import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -27,7 +27,7 @@ from geoprospect import engine
 from geoprospect.errors import CorruptFileError, CRSError, DataWarning, InputError, NameNotFoundError, OutputError
 from geoprospect.io import lazy
 from geoprospect.io.sources import Padded
-from geoprospect.networks import build_network
+from geoprospect.models.networks import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

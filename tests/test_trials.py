@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import training, trials
+from geoprospect import trials
 from geoprospect.errors import InputError
+from geoprospect.models import training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

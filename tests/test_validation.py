@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import training, validation
+from geoprospect import validation
 from geoprospect.baselines import BASELINES, Evidence
 from geoprospect.errors import DataWarning, InputError, SeparationError
+from geoprospect.models import training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

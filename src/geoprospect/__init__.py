@@ -16,10 +16,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
     from geoprospect.agreement import check_dense as check_dense
-    from geoprospect.applicability import Applicability as Applicability
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
-    from geoprospect.dense import DenseCheck as DenseCheck
     from geoprospect.explain import attribute as attribute
     from geoprospect.explain import element_importance as element_importance
     from geoprospect.geochem.censoring import censoring_indicator as censoring_indicator
@@ -56,14 +54,17 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.io.writers import write_cog as write_cog
     from geoprospect.io.writers import write_geotiff as write_geotiff
     from geoprospect.io.writers import write_zarr as write_zarr
-    from geoprospect.model import ProspectivityModel as ProspectivityModel
+    from geoprospect.models.applicability import Applicability as Applicability
+    from geoprospect.models.dense import DenseCheck as DenseCheck
+    from geoprospect.models.fit_applicability import fit_applicability as fit_applicability
+    from geoprospect.models.model import ProspectivityModel as ProspectivityModel
+    from geoprospect.models.recipe import Recipe as Recipe
+    from geoprospect.models.training import train as train
     from geoprospect.pipeline import Run as Run
     from geoprospect.pipeline import run as run
     from geoprospect.planning import Plan as Plan
     from geoprospect.planning import plan_inference as plan_inference
     from geoprospect.production import predict_to_cog as predict_to_cog
-    from geoprospect.recipes import Recipe as Recipe
-    from geoprospect.references import fit_applicability as fit_applicability
     from geoprospect.scores import Scores as Scores
     from geoprospect.screening.screen import screen as screen
     from geoprospect.screening.screen import screening_points as screening_points
@@ -94,7 +95,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.stats.success_rate import Rates as Rates
     from geoprospect.stats.success_rate import rates as rates
     from geoprospect.targets import delineate as delineate
-    from geoprospect.training import train as train
     from geoprospect.transfers import Transfer as Transfer
     from geoprospect.transfers import transfer as transfer
     from geoprospect.trials import NullControl as NullControl
@@ -112,7 +112,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 # Where each public name lives.
 _HOMES = {
     "agreement": ["check_dense"],
-    "applicability": ["Applicability"],
+    "models.applicability": ["Applicability"],
     "stats.calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "io.vectors": ["write_layers"],
     "geochem.censoring": ["censoring_indicator", "censoring_table", "replace_censored"],
@@ -120,7 +120,7 @@ _HOMES = {
     "geochem.log_ratios": ["ALR", "CLR", "ILR", "Log10"],
     "config": ["Config", "load_config"],
     "windows.sampling": ["hold_back", "least_like_ore", "sample_windows"],
-    "dense": ["DenseCheck"],
+    "models.dense": ["DenseCheck"],
     "stats.endowment": ["expected_deposits", "intensity", "overdispersion"],
     "explain": ["attribute", "element_importance"],
     "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
@@ -138,14 +138,14 @@ _HOMES = {
         "rank_auc",
         "z_auc",
     ],
-    "model": ["ProspectivityModel"],
+    "models.model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
     "planning": ["Plan", "plan_inference"],
     "production": ["predict_to_cog"],
     "geochem.duplicates": ["duplicate_precision"],
     "io.rasters": ["read_bands", "read_survey"],
-    "recipes": ["Recipe"],
-    "references": ["fit_applicability"],
+    "models.recipe": ["Recipe"],
+    "models.fit_applicability": ["fit_applicability"],
     "gridding.idw": ["IDW"],
     "io.deposits": ["read_deposits"],
     "geochem.samples": ["Samples", "read_samples"],
@@ -168,7 +168,7 @@ _HOMES = {
     ],
     "stats.success_rate": ["Rates", "rates"],
     "targets": ["delineate"],
-    "training": ["train"],
+    "models.training": ["train"],
     "geochem.transforms": ["inverse_transform", "robust_pca", "transform"],
     "transfers": ["Transfer", "transfer"],
     "trials": ["NullControl", "compare_networks", "null_control"],

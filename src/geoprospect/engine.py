@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from geoprospect._kernels.patches import gather
-from geoprospect.applicability import dissimilarity
-from geoprospect.dense import STRIDES, Dense, context_of, slid
 from geoprospect.errors import DeviceError, DivergenceError, InputError
 from geoprospect.io.sources import Packing, Padded, Source
-from geoprospect.model import ProspectivityModel
-from geoprospect.networks import folded, with_projection
+from geoprospect.models._patches import gather
+from geoprospect.models.applicability import dissimilarity
+from geoprospect.models.dense import STRIDES, Dense, context_of, slid
+from geoprospect.models.model import ProspectivityModel
+from geoprospect.models.networks import folded, with_projection
 
 log = logging.getLogger("geoprospect")
 

@@ -18,11 +18,11 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, user_level
 from geoprospect._devices import resolve_device
-from geoprospect._kernels.patches import gather
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
 from geoprospect.grid import Grid, grid_of_survey
-from geoprospect.model import ProspectivityModel, check_fit
-from geoprospect.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
+from geoprospect.models._patches import gather
+from geoprospect.models.model import ProspectivityModel, check_fit
+from geoprospect.models.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
 from geoprospect.stats.bootstrap import bootstrap_aucs
 from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.regions import Fold, check_folds

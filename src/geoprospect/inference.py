@@ -19,9 +19,6 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_shape, user_level
 from geoprospect._devices import resolve_device
-from geoprospect._kernels.patches import channels_last, gather
-from geoprospect.applicability import mean_threshold
-from geoprospect.dense import STRIDES
 from geoprospect.engine import (
     MORE_BANDS,
     Edge,
@@ -43,8 +40,11 @@ from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.gridding.sample_support import Distances, places_on
 from geoprospect.io.sources import InMemory, Source
-from geoprospect.model import ProspectivityModel, check_fit, check_match, check_model
-from geoprospect.networks import set_halo
+from geoprospect.models._patches import channels_last, gather
+from geoprospect.models.applicability import mean_threshold
+from geoprospect.models.dense import STRIDES
+from geoprospect.models.model import ProspectivityModel, check_fit, check_match, check_model
+from geoprospect.models.networks import set_halo
 from geoprospect.stats.calibration import CALIBRATED
 from geoprospect.windows.windows import Windows
 

@@ -19,11 +19,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from geoprospect._version import __version__
-from geoprospect.applicability import Applicability
 from geoprospect.engine import Settings, Tile
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.io.sources import Source
-from geoprospect.model import ProspectivityModel
+from geoprospect.models.applicability import Applicability
+from geoprospect.models.model import ProspectivityModel
 from geoprospect.planning import Plan
 
 log = logging.getLogger("geoprospect")

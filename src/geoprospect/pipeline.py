@@ -28,15 +28,15 @@ from geoprospect.io.deposits import read_deposits
 from geoprospect.io.rasters import read_bands
 from geoprospect.io.vectors import write_layers
 from geoprospect.io.writers import write_cog
-from geoprospect.model import ProspectivityModel
-from geoprospect.references import fit_applicability
+from geoprospect.models.fit_applicability import fit_applicability
+from geoprospect.models.model import ProspectivityModel
+from geoprospect.models.training import train
 from geoprospect.scores import Scores
 from geoprospect.screening.screen import screen, screening_points
 from geoprospect.stats.calibration import Calibration
 from geoprospect.stats.metrics import Evaluation, evaluate
 from geoprospect.synthetic import make_survey
 from geoprospect.targets import delineate
-from geoprospect.training import train
 from geoprospect.validation import cross_validate
 from geoprospect.windows.sampling import sample_windows
 from geoprospect.windows.windows import Windows

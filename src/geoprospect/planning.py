@@ -18,7 +18,7 @@ from geoprospect.grid import Grid
 from geoprospect.inference import bytes_per_cell, settings_for, strips_of
 from geoprospect.io.lazy import SurveyLike, open_source
 from geoprospect.io.sources import Source
-from geoprospect.model import ProspectivityModel, check_model
+from geoprospect.models.model import ProspectivityModel, check_model
 
 log = logging.getLogger("geoprospect")
 

@@ -27,7 +27,7 @@ from geoprospect.io.lazy import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.io.writers import check_store, small_cache, write_cog, write_zarr
 from geoprospect.journal import Partial, fingerprint_of
-from geoprospect.model import ProspectivityModel, check_model
+from geoprospect.models.model import ProspectivityModel, check_model
 from geoprospect.planning import plan_of, probed
 
 _SUFFIXES = (".tif", ".tiff", ".zarr")

@@ -22,7 +22,7 @@ from geoprospect.stats.success_rate import Rates, rates_within
 from geoprospect.windows.regions import Fold
 
 if TYPE_CHECKING:
-    from geoprospect.model import ProspectivityModel
+    from geoprospect.models.model import ProspectivityModel
 
 _LEVEL = 0.95
 _REPLICATES = 2000

@@ -21,7 +21,7 @@ from geoprospect.geochem.units import unit_factor
 from geoprospect.grid import Grid, check_north_up, grid_of_survey
 from geoprospect.inference import predict
 from geoprospect.io.deposits import check_deposits
-from geoprospect.model import ProspectivityModel
+from geoprospect.models.model import ProspectivityModel
 from geoprospect.stats.success_rate import Rates, rates
 
 Scaling = Literal["model", "own"]

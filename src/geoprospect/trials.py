@@ -21,7 +21,7 @@ from geoprospect._checks import check_arguments, check_int, check_rng
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.io.deposits import check_deposits
-from geoprospect.networks import NETWORKS, build_network
+from geoprospect.models.networks import NETWORKS, build_network
 from geoprospect.scores import score_table
 from geoprospect.validation import cross_validate
 from geoprospect.windows.sampling import cells_with_data, sample_windows

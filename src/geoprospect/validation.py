@@ -23,15 +23,15 @@ from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
 from geoprospect.inference import predict_windows
-from geoprospect.model import ProspectivityModel
-from geoprospect.recipes import Recipe
+from geoprospect.models.model import ProspectivityModel
+from geoprospect.models.recipe import Recipe
+from geoprospect.models.training import train
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening.screen import RULES, Rule
 from geoprospect.screening.screen import screen as screen_bands
 from geoprospect.stats.auc import auc_interval
 from geoprospect.stats.calibration import calibrate
 from geoprospect.stats.metrics import Evaluation, brier_score, rank_auc
-from geoprospect.training import train
 from geoprospect.windows.regions import Fold, check_folds, nearest, overlaps
 from geoprospect.windows.sampling import hold_back
 from geoprospect.windows.spatial_folds import (

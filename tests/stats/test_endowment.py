@@ -21,7 +21,7 @@ from scipy.special import lambertw
 import geoprospect as gp
 from geoprospect.areas import cell_areas
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.networks import build_network
+from geoprospect.models.networks import build_network
 from geoprospect.stats import endowment
 from geoprospect.stats.endowment import expected_deposits, intensity, overdispersion
 from geoprospect.windows.sampling import sample_windows

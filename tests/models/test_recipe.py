@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoprospect.errors import InputError
-from geoprospect.recipes import RECIPES, SCHEDULES, Recipe
+from geoprospect.models.recipe import RECIPES, SCHEDULES, Recipe
 
 
 def rates(recipe: Recipe) -> list[float]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from geoprospect._checks import check_int, first_rows
 from geoprospect.errors import CorruptFileError, InputError, OutputError
 from geoprospect.io.atomic import check_manifest, published, write_manifest
-from geoprospect.model import ProspectivityModel
+from geoprospect.models.model import ProspectivityModel
 
 _FORMAT = 1
 _NUMBERS, _TENSORS = "training.json", "training.safetensors"

@@ -24,14 +24,14 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_input_file, check_int, check_rng
 from geoprospect._devices import resolve_device
-from geoprospect._kernels.patches import channels_last, gather
 from geoprospect._version import __version__
-from geoprospect.checkpoints import Checkpoint, Kept, checksum
 from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError, SeparationError
 from geoprospect.grid import grid_of_survey
-from geoprospect.model import ProspectivityModel, stack_bands
-from geoprospect.networks import Crop, build_network, set_halo
-from geoprospect.recipes import Recipe
+from geoprospect.models._patches import channels_last, gather
+from geoprospect.models.checkpoints import Checkpoint, Kept, checksum
+from geoprospect.models.model import ProspectivityModel, stack_bands
+from geoprospect.models.networks import Crop, build_network, set_halo
+from geoprospect.models.recipe import Recipe
 from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.spatial_folds import spatial_folds
 from geoprospect.windows.windows import Windows, check_windows

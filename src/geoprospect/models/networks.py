@@ -151,7 +151,7 @@ def set_halo(network: nn.Module, cells: int) -> None:
     Examples
     --------
     >>> import torch
-    >>> from geoprospect.networks import build_network, set_halo
+    >>> from geoprospect.models.networks import build_network, set_halo
     >>> network = build_network("resnet18", 2).eval()
     >>> set_halo(network, 32)
     >>> network(torch.zeros(1, 2, 32 + 64 + 32, 32 + 64 + 32)).shape

@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import checkpoints, model, training
 from geoprospect.errors import CorruptFileError, DivergenceError, InputError, OutputError
 from geoprospect.io.atomic import write_manifest
-from geoprospect.networks import Crop, build_network
+from geoprospect.models import checkpoints, model, training
+from geoprospect.models.networks import Crop, build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -313,7 +313,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 import test_checkpoints as t
-from geoprospect import checkpoints
+from geoprospect.models import checkpoints
 checkpoints._SECONDS, checkpoints._SHARE = 0.0, 0  # written after every epoch
 folder, luck = pathlib.Path(sys.argv[2]), random.Random(int(sys.argv[3]))
 torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1).step()  # loads much when it is first used

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geoprospect.errors import DataWarning, DependencyError, InputError, MissingFileError
-from geoprospect.networks import (
+from geoprospect.models.networks import (
     EXACT_HALO,
     FEATURE_ORIGIN,
     NETWORKS,

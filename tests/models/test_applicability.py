@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import references
-from geoprospect.applicability import Applicability, Reference, dissimilarity
 from geoprospect.errors import CorruptFileError, GeoprospectError, InputError
-from geoprospect.networks import build_network, head_of
-from geoprospect.references import _directions, _reference
+from geoprospect.models import fit_applicability
+from geoprospect.models.applicability import Applicability, Reference, dissimilarity
+from geoprospect.models.fit_applicability import _directions, _reference
+from geoprospect.models.networks import build_network, head_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -83,7 +83,7 @@ def test_the_index_is_the_distance_from_the_nearest_in_units_of_the_scale(monkey
     points, features = draws.normal(size=(30, 5)), draws.normal(size=(101, 5))
     features[7] = points[3]
     for at_once in (1, 64, 2**24):
-        monkeypatch.setattr("geoprospect.applicability._AT_ONCE", at_once)
+        monkeypatch.setattr("geoprospect.models.applicability._AT_ONCE", at_once)
         found = dissimilarity(torch.from_numpy(features), torch.from_numpy(points), 2.5).numpy()
         np.testing.assert_allclose(found, nearest(features, points) / 2.5, rtol=0, atol=1e-12)
     assert found[7] == 0
@@ -133,7 +133,7 @@ def test_the_threshold_leaves_out_neighbours_that_share_ground_and_what_is_far_o
 
 @pytest.mark.parametrize("at_once", [1, 90, 1000, 10**6])  # a row, no whole number of rows, several rows, all
 def test_the_reference_is_that_of_all_distances_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "_AT_ONCE", at_once)
+    monkeypatch.setattr(fit_applicability, "_AT_ONCE", at_once)
     held: list[int] = []
 
     def cdist(*args: Any) -> torch.Tensor:

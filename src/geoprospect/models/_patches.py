@@ -76,7 +76,7 @@ def gather(
 def _on_gpu(device: torch.device) -> Callable[..., Tensor] | None:
     """Return the kernel for a GPU, or None where triton is not installed or finds no compiler for the host."""
     try:
-        from geoprospect._kernels.patches_triton import gather as in_one_launch
+        from geoprospect.models._patches_triton import gather as in_one_launch
 
         at = torch.zeros(1, dtype=torch.int64, device=device)
         with torch.cuda.device(device):

@@ -23,13 +23,13 @@ from torch import nn
 
 from geoprospect._checks import check_int, nearest_name
 from geoprospect._version import __version__
-from geoprospect.applicability import Applicability
-from geoprospect.dense import DenseCheck
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.grid import grid_of_survey
 from geoprospect.io.atomic import check_manifest, check_named, published, write_manifest
-from geoprospect.networks import build_network, head_of
-from geoprospect.recipes import Recipe
+from geoprospect.models.applicability import Applicability
+from geoprospect.models.dense import DenseCheck
+from geoprospect.models.networks import build_network, head_of
+from geoprospect.models.recipe import Recipe
 from geoprospect.stats.calibration import Calibration
 from geoprospect.windows.windows import Windows, check_windows
 

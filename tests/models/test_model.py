@@ -17,11 +17,11 @@ from affine import Affine
 from safetensors.torch import load_file, save_file
 
 import geoprospect as gp
-from geoprospect import model as model_module
 from geoprospect.errors import CorruptFileError, InputError, MissingFileError, NameNotFoundError, OutputError
 from geoprospect.io.atomic import MANIFEST, write_manifest
-from geoprospect.model import ProspectivityModel
-from geoprospect.networks import build_network
+from geoprospect.models import model as model_module
+from geoprospect.models.model import ProspectivityModel
+from geoprospect.models.networks import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

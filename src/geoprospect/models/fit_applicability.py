@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geoprospect._devices import resolve_device
-from geoprospect._kernels.patches import channels_last, gather
-from geoprospect.applicability import Applicability, Reference
-from geoprospect.dense import Dense
 from geoprospect.errors import InputError
-from geoprospect.model import ProspectivityModel, check_fit
-from geoprospect.networks import FEATURE_STRIDE, head_of, with_projection
-from geoprospect.training import held_out
+from geoprospect.models._patches import channels_last, gather
+from geoprospect.models.applicability import Applicability, Reference
+from geoprospect.models.dense import Dense
+from geoprospect.models.model import ProspectivityModel, check_fit
+from geoprospect.models.networks import FEATURE_STRIDE, head_of, with_projection
+from geoprospect.models.training import held_out
 from geoprospect.windows.windows import Windows
 
 _DIRECTIONS = 64

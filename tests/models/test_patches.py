@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoprospect._kernels import patches
-from geoprospect._kernels.patches import channels_last, gather
+from geoprospect.models._patches import channels_last, gather
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -232,7 +232,7 @@ def test_a_gpu_on_which_triton_does_not_work_is_served_by_torch(
     broken = None if fault is None else types.ModuleType("broken")
     if broken is not None:
         broken.gather = mock.Mock(side_effect=fault)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "geoprospect._kernels.patches_triton", broken)
+    monkeypatch.setitem(sys.modules, "geoprospect.models._patches_triton", broken)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     with caplog.at_level("WARNING", logger="geoprospect"):
         assert patches._on_gpu(torch.device("cpu")) is None
@@ -243,7 +243,7 @@ def test_a_gpu_on_which_triton_does_not_work_is_served_by_torch(
 def test_a_gpu_without_memory_is_not_taken_for_one_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     full = types.ModuleType("full")
     full.gather = mock.Mock(side_effect=torch.OutOfMemoryError("full"))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "geoprospect._kernels.patches_triton", full)
+    monkeypatch.setitem(sys.modules, "geoprospect.models._patches_triton", full)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     with pytest.raises(torch.OutOfMemoryError):
         patches._on_gpu(torch.device("cpu"))

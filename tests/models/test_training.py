@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import geoprospect as gp
-from geoprospect import training
 from geoprospect.errors import DeviceError, DivergenceError, InputError, SeparationError
-from geoprospect.networks import build_network, last_features
+from geoprospect.models import training
+from geoprospect.models.networks import build_network, last_features
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
