@@ -22,10 +22,10 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import geoprospect as gp
-from geoprospect.inference import predict_windows
 from geoprospect.models import training
 from geoprospect.models._patches import channels_last
 from geoprospect.models.networks import set_halo
+from geoprospect.prediction.predict import predict_windows
 from geoprospect.stats.metrics import rank_auc
 
 HALO, SIZE, CROP, EPOCHS, FOLDS = 64, 64, 56, 30, 3

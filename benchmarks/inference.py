@@ -28,10 +28,10 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import geoprospect as gp
-from geoprospect.engine import Engine, Ground, tiles
-from geoprospect.inference import settings_for
 from geoprospect.io.sources import InMemory
 from geoprospect.models.networks import NETWORKS, build_network
+from geoprospect.prediction.engine import Engine, Ground, tiles
+from geoprospect.prediction.predict import settings_for
 
 try:
     import monai

@@ -31,9 +31,9 @@ from affine import Affine
 from rasterio.windows import Window
 
 import geoprospect as gp
-from geoprospect import journal
 from geoprospect.io import lazy
 from geoprospect.models.networks import build_network
+from geoprospect.prediction import resume
 
 BANDS, SIZE, CROP = 4, 256, 224
 
@@ -128,7 +128,7 @@ def one(case):
 
     kind.read = counted
     if case["kind"] == "stop":
-        entered, left = journal.Partial.keep, [gp.plan_inference(model, path, **how).n_tiles // 2]
+        entered, left = resume.Partial.keep, [gp.plan_inference(model, path, **how).n_tiles // 2]
 
         def until_half(self, *found):
             if not left[0]:
@@ -136,11 +136,11 @@ def one(case):
             left[0] -= 1
             entered(self, *found)
 
-        journal.Partial.keep = until_half
+        resume.Partial.keep = until_half
         try:
             gp.predict_to_cog(model, path, folder / "map.tif", **how)
         except StoppedError:
-            journal.Partial.keep = entered
+            resume.Partial.keep = entered
     asked[0], before, start = 0, from_disk(), time.process_time()
     gp.predict_to_cog(model, path, folder / "map.tif", **how)
     took = time.process_time() - start

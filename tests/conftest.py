@@ -30,7 +30,7 @@ def one_thread():
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make maps of a few rows of windows a tile, and of several strips."""
-    from geoprospect import engine
+    from geoprospect.prediction import engine
 
     monkeypatch.setitem(engine._HELD_BYTES, "cpu", 40 * 8 * 20)
     monkeypatch.setattr(engine, "_LEAST_ROWS", 1)

@@ -13,8 +13,8 @@ from affine import Affine
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import engine, planning
-from geoprospect.journal import Partial
+from geoprospect.prediction import engine, plan
+from geoprospect.prediction.resume import Partial
 
 BANDS = ("Cu", "Au")
 GRID = gp.Grid("EPSG:32649", Affine(50, 0, 512_000, 0, -50, 2_345_000), (61, 83))
@@ -84,7 +84,7 @@ def batches_take(seconds: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> 
             raise torch.OutOfMemoryError
         return seconds[settings.batch]
 
-    monkeypatch.setattr(planning, "_seconds_of_batch", timed)
+    monkeypatch.setattr(plan, "_seconds_of_batch", timed)
     return tried
 
 

@@ -25,9 +25,9 @@ from geoprospect.errors import (
     SeparationError,
 )
 from geoprospect.explain import attribute, element_importance
-from geoprospect.inference import predict_windows
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.networks import NETWORKS, build_network
+from geoprospect.prediction.predict import predict_windows
 from geoprospect.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import errors as errors
     from geoprospect import plotting as plotting
     from geoprospect import synthetic as synthetic
-    from geoprospect.agreement import check_dense as check_dense
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
     from geoprospect.explain import attribute as attribute
@@ -44,9 +43,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.gridding.sample_support import support as support
     from geoprospect.gridding.validate import GriddingScores as GriddingScores
     from geoprospect.gridding.validate import validate_gridding as validate_gridding
-    from geoprospect.inference import predict as predict
-    from geoprospect.inference import predict_cells as predict_cells
-    from geoprospect.inference import predict_windows as predict_windows
     from geoprospect.io.deposits import read_deposits as read_deposits
     from geoprospect.io.rasters import read_bands as read_bands
     from geoprospect.io.rasters import read_survey as read_survey
@@ -62,9 +58,16 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.models.training import train as train
     from geoprospect.pipeline import Run as Run
     from geoprospect.pipeline import run as run
-    from geoprospect.planning import Plan as Plan
-    from geoprospect.planning import plan_inference as plan_inference
-    from geoprospect.production import predict_to_cog as predict_to_cog
+    from geoprospect.prediction.dense_check import check_dense as check_dense
+    from geoprospect.prediction.out_of_core import predict_to_cog as predict_to_cog
+    from geoprospect.prediction.plan import Plan as Plan
+    from geoprospect.prediction.plan import plan_inference as plan_inference
+    from geoprospect.prediction.predict import predict as predict
+    from geoprospect.prediction.predict import predict_cells as predict_cells
+    from geoprospect.prediction.predict import predict_windows as predict_windows
+    from geoprospect.prediction.targets import delineate as delineate
+    from geoprospect.prediction.transfer import Transfer as Transfer
+    from geoprospect.prediction.transfer import transfer as transfer
     from geoprospect.scores import Scores as Scores
     from geoprospect.screening.screen import screen as screen
     from geoprospect.screening.screen import screening_points as screening_points
@@ -94,9 +97,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.stats.metrics import z_auc as z_auc
     from geoprospect.stats.success_rate import Rates as Rates
     from geoprospect.stats.success_rate import rates as rates
-    from geoprospect.targets import delineate as delineate
-    from geoprospect.transfers import Transfer as Transfer
-    from geoprospect.transfers import transfer as transfer
     from geoprospect.trials import NullControl as NullControl
     from geoprospect.trials import compare_networks as compare_networks
     from geoprospect.trials import null_control as null_control
@@ -111,7 +111,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
 
 # Where each public name lives.
 _HOMES = {
-    "agreement": ["check_dense"],
+    "prediction.dense_check": ["check_dense"],
     "models.applicability": ["Applicability"],
     "stats.calibration": ["Calibration", "calibrate", "cross_calibrated"],
     "io.vectors": ["write_layers"],
@@ -127,7 +127,7 @@ _HOMES = {
     "geochem.geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
     "gridding.validate": ["GriddingScores", "validate_gridding"],
-    "inference": ["predict", "predict_cells", "predict_windows"],
+    "prediction.predict": ["predict", "predict_cells", "predict_windows"],
     "gridding.interpolate": ["interpolate", "interpolate_on_device"],
     "stats.metrics": [
         "Evaluation",
@@ -140,8 +140,8 @@ _HOMES = {
     ],
     "models.model": ["ProspectivityModel"],
     "pipeline": ["Run", "run"],
-    "planning": ["Plan", "plan_inference"],
-    "production": ["predict_to_cog"],
+    "prediction.plan": ["Plan", "plan_inference"],
+    "prediction.out_of_core": ["predict_to_cog"],
     "geochem.duplicates": ["duplicate_precision"],
     "io.rasters": ["read_bands", "read_survey"],
     "models.recipe": ["Recipe"],
@@ -167,10 +167,10 @@ _HOMES = {
         "weights_of_evidence",
     ],
     "stats.success_rate": ["Rates", "rates"],
-    "targets": ["delineate"],
+    "prediction.targets": ["delineate"],
     "models.training": ["train"],
     "geochem.transforms": ["inverse_transform", "robust_pca", "transform"],
-    "transfers": ["Transfer", "transfer"],
+    "prediction.transfer": ["Transfer", "transfer"],
     "trials": ["NullControl", "compare_networks", "null_control"],
     "validation": ["cross_validate"],
     "windows.windows": ["Windows"],

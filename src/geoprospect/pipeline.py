@@ -22,7 +22,6 @@ from geoprospect.errors import DataWarning, InputError, OutputError, SeparationE
 from geoprospect.geochem.samples import Samples, read_samples
 from geoprospect.grid import Grid
 from geoprospect.gridding.interpolate import interpolate
-from geoprospect.inference import predict, predict_cells
 from geoprospect.io.atomic import published
 from geoprospect.io.deposits import read_deposits
 from geoprospect.io.rasters import read_bands
@@ -31,12 +30,13 @@ from geoprospect.io.writers import write_cog
 from geoprospect.models.fit_applicability import fit_applicability
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.training import train
+from geoprospect.prediction.predict import predict, predict_cells
+from geoprospect.prediction.targets import delineate
 from geoprospect.scores import Scores
 from geoprospect.screening.screen import screen, screening_points
 from geoprospect.stats.calibration import Calibration
 from geoprospect.stats.metrics import Evaluation, evaluate
 from geoprospect.synthetic import make_survey
-from geoprospect.targets import delineate
 from geoprospect.validation import cross_validate
 from geoprospect.windows.sampling import sample_windows
 from geoprospect.windows.windows import Windows

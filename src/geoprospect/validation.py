@@ -22,10 +22,10 @@ from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, 
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
-from geoprospect.inference import predict_windows
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.recipe import Recipe
 from geoprospect.models.training import train
+from geoprospect.prediction.predict import predict_windows
 from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening.screen import RULES, Rule
 from geoprospect.screening.screen import screen as screen_bands

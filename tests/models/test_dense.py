@@ -20,11 +20,11 @@ from shapely import Point
 from torch import Tensor, nn
 
 import geoprospect as gp
-from geoprospect import engine
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.models import dense
 from geoprospect.models.dense import Dense
 from geoprospect.models.networks import EXACT_HALO, NETWORKS, Crop, build_network, last_features, set_halo
+from geoprospect.prediction import engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

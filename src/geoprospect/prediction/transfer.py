@@ -19,9 +19,9 @@ from geoprospect.areas import cell_areas
 from geoprospect.errors import InputError
 from geoprospect.geochem.units import unit_factor
 from geoprospect.grid import Grid, check_north_up, grid_of_survey
-from geoprospect.inference import predict
 from geoprospect.io.deposits import check_deposits
 from geoprospect.models.model import ProspectivityModel
+from geoprospect.prediction.predict import predict
 from geoprospect.stats.success_rate import Rates, rates
 
 Scaling = Literal["model", "own"]

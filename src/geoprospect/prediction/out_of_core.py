@@ -18,17 +18,17 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_output_file
 from geoprospect._devices import resolve_device
-from geoprospect.engine import Engine, Settings, Tile, computing_alike, padded
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.gridding.sample_support import Distances, places_on
-from geoprospect.inference import attributes, settings_for, warn_of_little, warn_of_windows_alone
 from geoprospect.io.lazy import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.io.writers import check_store, small_cache, write_cog, write_zarr
-from geoprospect.journal import Partial, fingerprint_of
 from geoprospect.models.model import ProspectivityModel, check_model
-from geoprospect.planning import plan_of, probed
+from geoprospect.prediction.engine import Engine, Settings, Tile, computing_alike, padded
+from geoprospect.prediction.plan import plan_of, probed
+from geoprospect.prediction.predict import attributes, settings_for, warn_of_little, warn_of_windows_alone
+from geoprospect.prediction.resume import Partial, fingerprint_of
 
 _SUFFIXES = (".tif", ".tiff", ".zarr")
 _TILES_A_TASK = 4  # of a cluster: so that a worker that dies costs little, and few tiles wait to be written

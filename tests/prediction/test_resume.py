@@ -20,9 +20,10 @@ import xarray as xr
 from disk_maps import BANDS, StoppedError, as_model, batches_take, make_survey, same, stopped_after, tiny
 
 import geoprospect as gp
-from geoprospect import engine, journal
 from geoprospect.errors import InputError, OutputError
 from geoprospect.io import lazy
+from geoprospect.prediction import engine
+from geoprospect.prediction import resume as resume_module
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -189,7 +190,7 @@ def test_a_plan_that_was_not_finished_is_none(plan: str, tmp_path: Path) -> None
 
 def test_two_writers_of_one_map_are_one_too_many(tmp_path: Path) -> None:
     folder = tmp_path / "m.tif.partial"
-    with journal._locked(folder), pytest.raises(OutputError, match=r"another process is writing m\.tif\.partial"):
+    with resume_module._locked(folder), pytest.raises(OutputError, match=r"another process is writing m\.tif\.partial"):
         gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
     gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
 
@@ -197,11 +198,11 @@ def test_two_writers_of_one_map_are_one_too_many(tmp_path: Path) -> None:
 HOLDER = """
 import os, subprocess, sys, time
 from pathlib import Path
-from geoprospect import journal
+from geoprospect.prediction import resume as resume_module
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    with journal._locked(Path(sys.argv[1])):
+    with resume_module._locked(Path(sys.argv[1])):
         if not (gone := os.fork()):
             sys.exit()  # by way of all that is open
         os.waitpid(gone, 0)
@@ -234,11 +235,11 @@ def test_of_two_processes_that_start_at_once_one_writes_and_a_kill_ends_its_hold
             refused, held = sorted(said, key=lambda process: said[process].startswith("path: "))[::-1]
             assert said[refused].startswith("path: another process is writing m.tif.partial; wait for it")
             children = [int(child) for child in said[held].split()]
-            with pytest.raises(OutputError, match="another process is writing"), journal._locked(folder):
+            with pytest.raises(OutputError, match="another process is writing"), resume_module._locked(folder):
                 pass  # although a child went
             held.kill()
             held.wait()
-            with journal._locked(folder):  # although two are there
+            with resume_module._locked(folder):  # although two are there
                 for child in children:
                     os.kill(child, 0)
         finally:
@@ -254,7 +255,7 @@ def test_nobody_is_let_in_by_the_lock_of_a_folder_that_was_removed(tmp_path: Pat
     def write() -> None:
         until = time.monotonic() + 1
         while time.monotonic() < until:
-            with contextlib.suppress(OutputError), journal._locked(folder):
+            with contextlib.suppress(OutputError), resume_module._locked(folder):
                 if not alone.acquire(blocking=False):
                     met.append(threading.current_thread().name)
                     continue
@@ -282,7 +283,7 @@ def test_where_no_file_that_is_held_can_be_removed_the_folder_goes_after_it(
             super().release(force)
             Path(self.lock_file).unlink(missing_ok=True)
 
-    monkeypatch.setattr(journal, "FileLock", Lock)
+    monkeypatch.setattr(resume_module, "FileLock", Lock)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     path = gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

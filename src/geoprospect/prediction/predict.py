@@ -19,7 +19,17 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_shape, user_level
 from geoprospect._devices import resolve_device
-from geoprospect.engine import (
+from geoprospect.errors import DataWarning, DeviceError, InputError
+from geoprospect.geochem.samples import Samples
+from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.gridding.sample_support import Distances, places_on
+from geoprospect.io.sources import InMemory, Source
+from geoprospect.models._patches import channels_last, gather
+from geoprospect.models.applicability import mean_threshold
+from geoprospect.models.dense import STRIDES
+from geoprospect.models.model import ProspectivityModel, check_fit, check_match, check_model
+from geoprospect.models.networks import set_halo
+from geoprospect.prediction.engine import (
     MORE_BANDS,
     Edge,
     Engine,
@@ -35,16 +45,6 @@ from geoprospect.engine import (
     ruined,
     tiles,
 )
-from geoprospect.errors import DataWarning, DeviceError, InputError
-from geoprospect.geochem.samples import Samples
-from geoprospect.grid import Grid, grid_of_survey
-from geoprospect.gridding.sample_support import Distances, places_on
-from geoprospect.io.sources import InMemory, Source
-from geoprospect.models._patches import channels_last, gather
-from geoprospect.models.applicability import mean_threshold
-from geoprospect.models.dense import STRIDES
-from geoprospect.models.model import ProspectivityModel, check_fit, check_match, check_model
-from geoprospect.models.networks import set_halo
 from geoprospect.stats.calibration import CALIBRATED
 from geoprospect.windows.windows import Windows
 

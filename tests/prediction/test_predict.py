@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import geoprospect as gp
-from geoprospect import engine
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError, NameNotFoundError
 from geoprospect.models.networks import build_network, last_features, set_halo
+from geoprospect.prediction import engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import engine
-from geoprospect.engine import Engine, Settings, Tile, ground_of, reads, tiles
 from geoprospect.io.sources import InMemory, Packing
 from geoprospect.models.dense import Dense
 from geoprospect.models.networks import build_network, folded, set_halo
+from geoprospect.prediction import engine
+from geoprospect.prediction.engine import Engine, Settings, Tile, ground_of, reads, tiles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -281,7 +281,7 @@ def test_dense_no_ground_is_computed_beyond_the_windows_with_data(monkeypatch: p
     rows, cols = (16 * at for at in wanted.nonzero())
     assert seen == [[(rows.min(), rows.max()), (cols.min(), cols.max())]]
     assert cols.min() > 64
-    monkeypatch.setattr("geoprospect.engine._with_data", lambda tile, wanted: tile)
+    monkeypatch.setattr("geoprospect.prediction.engine._with_data", lambda tile, wanted: tile)
     expected = whole(model, data, how(16, "dense", halo))
     np.testing.assert_allclose(found["probability"], expected["probability"], rtol=0, atol=1e-12)
     assert len(seen) == 2

@@ -23,11 +23,11 @@ from disk_maps import BANDS, GRID, StoppedError, as_model, make_survey, same, st
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import engine
 from geoprospect.errors import CorruptFileError, CRSError, DataWarning, InputError, NameNotFoundError, OutputError
 from geoprospect.io import lazy
 from geoprospect.io.sources import Padded
 from geoprospect.models.networks import build_network
+from geoprospect.prediction import engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from geoprospect._version import __version__
-from geoprospect.engine import Settings, Tile
 from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.io.sources import Source
 from geoprospect.models.applicability import Applicability
 from geoprospect.models.model import ProspectivityModel
-from geoprospect.planning import Plan
+from geoprospect.prediction.engine import Settings, Tile
+from geoprospect.prediction.plan import Plan
 
 log = logging.getLogger("geoprospect")
 

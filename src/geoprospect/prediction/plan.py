@@ -13,12 +13,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from geoprospect._devices import resolve_device
-from geoprospect.engine import Engine, Settings, Tile, bands_of, computing_alike, ground_of, padded, readable, reads
 from geoprospect.grid import Grid
-from geoprospect.inference import bytes_per_cell, settings_for, strips_of
 from geoprospect.io.lazy import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.models.model import ProspectivityModel, check_model
+from geoprospect.prediction.engine import (
+    Engine,
+    Settings,
+    Tile,
+    bands_of,
+    computing_alike,
+    ground_of,
+    padded,
+    readable,
+    reads,
+)
+from geoprospect.prediction.predict import bytes_per_cell, settings_for, strips_of
 
 log = logging.getLogger("geoprospect")
 

@@ -8,8 +8,9 @@ import torch
 from disk_maps import as_model, batches_take, make_survey
 
 import geoprospect as gp
-from geoprospect import engine, planning
 from geoprospect.models.networks import build_network
+from geoprospect.prediction import engine
+from geoprospect.prediction import plan as plan_module
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,9 +36,9 @@ def test_the_batch_that_is_fastest_is_found(
     long = engine.Settings(3, "window", 0.5, "cuda", "bfloat16", 64, 1)
     speed = best / seconds[best]
     for windows, pays in ((int(speed * 290), False), (int(speed * 310), True)):
-        assert planning.probed(model, long, torch.device("cuda"), windows).compiled == pays
+        assert plan_module.probed(model, long, torch.device("cuda"), windows).compiled == pays
     dense = dataclasses.replace(long, mode="dense")
-    assert planning.probed(model, dense, torch.device("cuda"), 10**9) == dense
+    assert plan_module.probed(model, dense, torch.device("cuda"), 10**9) == dense
     seconds[64] = 1.0  # by which the plan tells the time
     assert gp.plan_inference(model, survey, 3, "cpu").settings.batch == 64
 

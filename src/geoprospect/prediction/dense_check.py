@@ -11,13 +11,13 @@ from scipy.stats import spearmanr
 
 from geoprospect._checks import check_int, check_rng
 from geoprospect._devices import resolve_device
-from geoprospect.engine import computing_alike
 from geoprospect.errors import InputError
 from geoprospect.grid import Grid
-from geoprospect.inference import predict_places, predicted, settings_for
 from geoprospect.io.sources import InMemory
 from geoprospect.models.dense import DenseCheck
 from geoprospect.models.model import ProspectivityModel
+from geoprospect.prediction.engine import computing_alike
+from geoprospect.prediction.predict import predict_places, predicted, settings_for
 from geoprospect.stats.metrics import rank_auc
 
 

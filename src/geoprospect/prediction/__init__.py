@@ -1,0 +1,1 @@
+"""Probability rasters from a trained model, and prospecting targets."""
