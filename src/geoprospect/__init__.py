@@ -17,8 +17,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect import synthetic as synthetic
     from geoprospect.config import Config as Config
     from geoprospect.config import load_config as load_config
-    from geoprospect.explain import attribute as attribute
-    from geoprospect.explain import element_importance as element_importance
     from geoprospect.geochem.censoring import censoring_indicator as censoring_indicator
     from geoprospect.geochem.censoring import censoring_table as censoring_table
     from geoprospect.geochem.censoring import replace_censored as replace_censored
@@ -68,7 +66,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.prediction.targets import delineate as delineate
     from geoprospect.prediction.transfer import Transfer as Transfer
     from geoprospect.prediction.transfer import transfer as transfer
-    from geoprospect.scores import Scores as Scores
     from geoprospect.screening.screen import screen as screen
     from geoprospect.screening.screen import screening_points as screening_points
     from geoprospect.stats.auc import AUCComparison as AUCComparison
@@ -97,10 +94,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.stats.metrics import z_auc as z_auc
     from geoprospect.stats.success_rate import Rates as Rates
     from geoprospect.stats.success_rate import rates as rates
-    from geoprospect.trials import NullControl as NullControl
-    from geoprospect.trials import compare_networks as compare_networks
-    from geoprospect.trials import null_control as null_control
-    from geoprospect.validation import cross_validate as cross_validate
+    from geoprospect.validation.cross_validation import cross_validate as cross_validate
+    from geoprospect.validation.explain import attribute as attribute
+    from geoprospect.validation.explain import element_importance as element_importance
+    from geoprospect.validation.null_control import NullControl as NullControl
+    from geoprospect.validation.null_control import compare_networks as compare_networks
+    from geoprospect.validation.null_control import null_control as null_control
+    from geoprospect.validation.scores import Scores as Scores
     from geoprospect.windows.sampling import hold_back as hold_back
     from geoprospect.windows.sampling import least_like_ore as least_like_ore
     from geoprospect.windows.sampling import sample_windows as sample_windows
@@ -122,7 +122,7 @@ _HOMES = {
     "windows.sampling": ["hold_back", "least_like_ore", "sample_windows"],
     "models.dense": ["DenseCheck"],
     "stats.endowment": ["expected_deposits", "intensity", "overdispersion"],
-    "explain": ["attribute", "element_importance"],
+    "validation.explain": ["attribute", "element_importance"],
     "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
     "geochem.geochemistry": ["convert_units", "standardize"],
     "grid": ["Grid"],
@@ -150,7 +150,7 @@ _HOMES = {
     "io.deposits": ["read_deposits"],
     "geochem.samples": ["Samples", "read_samples"],
     "gridding.sample_support": ["support"],
-    "scores": ["Scores"],
+    "validation.scores": ["Scores"],
     "screening.screen": ["screen", "screening_points"],
     "windows.spatial_folds": ["audit", "correlation_range", "spatial_folds"],
     "stats.auc": [
@@ -171,8 +171,8 @@ _HOMES = {
     "models.training": ["train"],
     "geochem.transforms": ["inverse_transform", "robust_pca", "transform"],
     "prediction.transfer": ["Transfer", "transfer"],
-    "trials": ["NullControl", "compare_networks", "null_control"],
-    "validation": ["cross_validate"],
+    "validation.null_control": ["NullControl", "compare_networks", "null_control"],
+    "validation.cross_validation": ["cross_validate"],
     "windows.windows": ["Windows"],
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

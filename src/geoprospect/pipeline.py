@@ -32,12 +32,12 @@ from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.training import train
 from geoprospect.prediction.predict import predict, predict_cells
 from geoprospect.prediction.targets import delineate
-from geoprospect.scores import Scores
 from geoprospect.screening.screen import screen, screening_points
 from geoprospect.stats.calibration import Calibration
 from geoprospect.stats.metrics import Evaluation, evaluate
 from geoprospect.synthetic import make_survey
-from geoprospect.validation import cross_validate
+from geoprospect.validation.cross_validation import cross_validate
+from geoprospect.validation.scores import Scores
 from geoprospect.windows.sampling import sample_windows
 from geoprospect.windows.windows import Windows
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from geoprospect._checks import check_arguments, check_choice, check_int, check_number, check_rng, user_level
-from geoprospect.baselines import BASELINES, PROBABILISTIC, Baseline, Evidence, estimator_baseline, gives_probabilities
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
@@ -26,12 +25,20 @@ from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.recipe import Recipe
 from geoprospect.models.training import train
 from geoprospect.prediction.predict import predict_windows
-from geoprospect.scores import Scores, map_rates, score_table
 from geoprospect.screening.screen import RULES, Rule
 from geoprospect.screening.screen import screen as screen_bands
 from geoprospect.stats.auc import auc_interval
 from geoprospect.stats.calibration import calibrate
 from geoprospect.stats.metrics import Evaluation, brier_score, rank_auc
+from geoprospect.validation.baselines import (
+    BASELINES,
+    PROBABILISTIC,
+    Baseline,
+    Evidence,
+    estimator_baseline,
+    gives_probabilities,
+)
+from geoprospect.validation.scores import Scores, map_rates, score_table
 from geoprospect.windows.regions import Fold, check_folds, nearest, overlaps
 from geoprospect.windows.sampling import hold_back
 from geoprospect.windows.spatial_folds import (

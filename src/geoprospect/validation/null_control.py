@@ -22,8 +22,8 @@ from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.io.deposits import check_deposits
 from geoprospect.models.networks import NETWORKS, build_network
-from geoprospect.scores import score_table
-from geoprospect.validation import cross_validate
+from geoprospect.validation.cross_validation import cross_validate
+from geoprospect.validation.scores import score_table
 from geoprospect.windows.sampling import cells_with_data, sample_windows
 from geoprospect.windows.windows import Windows
 

@@ -41,7 +41,7 @@ class Evidence:
 
     Examples
     --------
-    >>> from geoprospect.baselines import Evidence
+    >>> from geoprospect.validation.baselines import Evidence
     >>> Evidence(means=[[0.1, 2.0], [0.3, -1.0]], centres=[[50, 50], [150, 50]], deposit_points=[[60, 40]])
     Evidence(2 windows, 2 bands, 1 deposit, nothing of the sampling)
     """
@@ -207,7 +207,7 @@ def estimator_baseline(estimator: Any) -> Baseline:
     --------
     >>> import numpy as np
     >>> from sklearn.neighbors import KNeighborsClassifier
-    >>> from geoprospect.baselines import Evidence, estimator_baseline
+    >>> from geoprospect.validation.baselines import Evidence, estimator_baseline
     >>> means = [[0.0], [0.1], [1.0], [1.1], [0.9]]
     >>> evidence = Evidence(means, centres=np.zeros((5, 2)), deposit_points=[[0, 0]])
     >>> neighbours = estimator_baseline(KNeighborsClassifier(2))

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import trials
 from geoprospect.errors import InputError
 from geoprospect.models import training
+from geoprospect.validation import null_control
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +67,7 @@ def test_a_shift_moves_the_pattern_as_one_and_wraps_it_around():
     points = np.array([[2000.0, 2000], [2500, 2000], [9000, 9500]])
     (left, bottom, right, top), data = grid.bounds, np.ones(grid.shape, dtype=bool)
     for seed in range(20):
-        moved = trials._shifted(points, grid, data, np.random.default_rng(seed))
+        moved = null_control._shifted(points, grid, data, np.random.default_rng(seed))
         assert grid.contains(moved.geometry.x, moved.geometry.y).all()
         step = np.column_stack([moved.geometry.x, moved.geometry.y]) - points
         around = np.mod(step, [right - left, top - bottom])
@@ -81,10 +81,10 @@ def test_a_shift_lands_on_ground_with_data_or_is_an_error():
     data[:, :25] = True
     points = np.array([[6000.0, 2000], [6500, 2000]])
     for seed in range(10):
-        moved = trials._shifted(points, grid, data, np.random.default_rng(seed))
+        moved = null_control._shifted(points, grid, data, np.random.default_rng(seed))
         assert data[grid.rowcol(moved.geometry.x.to_numpy(), moved.geometry.y.to_numpy())].all()
     with pytest.raises(InputError, match="clip the survey"):
-        trials._shifted(points, grid, ~np.ones(grid.shape, dtype=bool), np.random.default_rng(0))
+        null_control._shifted(points, grid, ~np.ones(grid.shape, dtype=bool), np.random.default_rng(0))
 
 
 class Memory(nn.Module):

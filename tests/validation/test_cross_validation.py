@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 import geoprospect as gp
-from geoprospect import validation
-from geoprospect.baselines import BASELINES, Evidence
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.models import training
+from geoprospect.validation import cross_validation
+from geoprospect.validation.baselines import BASELINES, Evidence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,7 +72,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def without_forest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The forests and the boosting take most of the time."""
     slow = ("random forest", "gradient boosting")  # a copy, because what is put back would stand at the end
-    monkeypatch.setattr(validation, "BASELINES", {n: one for n, one in BASELINES.items() if n not in slow})
+    monkeypatch.setattr(cross_validation, "BASELINES", {n: one for n, one in BASELINES.items() if n not in slow})
 
 
 def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> gp.Scores:
@@ -112,7 +112,7 @@ class Trained:
         self.windows: list[gp.Windows] = []
         self.models: list[gp.ProspectivityModel] = []
         self.predicted: list[gp.Windows] = []
-        train, predict_windows = validation.train, validation.predict_windows
+        train, predict_windows = cross_validation.train, cross_validation.predict_windows
 
         def spy_train(windows: gp.Windows, survey: xr.Dataset, *args: Any, **settings: Any) -> gp.ProspectivityModel:
             self.windows.append(windows)
@@ -123,8 +123,8 @@ class Trained:
             self.predicted.append(windows)
             return predict_windows(model, survey, windows, device)
 
-        monkeypatch.setattr(validation, "train", spy_train)
-        monkeypatch.setattr(validation, "predict_windows", spy_predict)
+        monkeypatch.setattr(cross_validation, "train", spy_train)
+        monkeypatch.setattr(cross_validation, "predict_windows", spy_predict)
 
     @property
     def bytes(self) -> list[bytes]:
@@ -143,7 +143,7 @@ def test_each_fold_trains_on_its_training_windows_and_predicts_its_test(monkeypa
     split = gp.spatial_folds(WINDOWS, 4)
     assert len(trained.windows) == len(trained.predicted) == len(split)
     for (fit, test), fitted, predicted in zip(split, trained.windows, trained.predicted, strict=True):
-        for wanted, got in ((WINDOWS[fit], fitted), (validation.seen(WINDOWS[test]), predicted)):
+        for wanted, got in ((WINDOWS[fit], fitted), (cross_validation.seen(WINDOWS[test]), predicted)):
             for name in ("rows", "cols", "labels", "deposits"):
                 assert np.array_equal(getattr(got, name), getattr(wanted, name))
         assert not (ground(fitted) & ground(predicted)).any()
@@ -188,7 +188,7 @@ def test_baselines_do_not_see_the_test_ground_either(monkeypatch: pytest.MonkeyP
         fitted.append(evidence.means[fit].tobytes())
         return evidence.means[test][:, 0]
 
-    monkeypatch.setitem(validation.BASELINES, "best element", spy)
+    monkeypatch.setitem(cross_validation.BASELINES, "best element", spy)
     for survey in (holed, planted):
         cross_validate(survey=survey)
     assert fitted[0] == fitted[4]
@@ -198,13 +198,13 @@ def test_baselines_do_not_see_the_test_ground_either(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("tiny", "without_forest")
 def test_the_screening_sees_neither_the_deposits_nor_the_ground_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[xr.Dataset, gpd.GeoDataFrame]] = []
-    real = validation.screen_bands
+    real = cross_validation.screen_bands
 
     def spy(survey: xr.Dataset, deposits: gpd.GeoDataFrame, *args: Any, **settings: Any) -> pd.DataFrame:
         calls.append((survey, deposits))
         return real(survey, deposits, *args, **settings)
 
-    monkeypatch.setattr(validation, "screen_bands", spy)
+    monkeypatch.setattr(cross_validation, "screen_bands", spy)
     scores = cross_validate(screen="holm", alpha=0.05)
     split = gp.spatial_folds(WINDOWS, 4)
     assert len(calls) == 4
@@ -311,7 +311,7 @@ def test_the_scores_at_one_half_are_those_of_all_tested_windows(scores: gp.Score
 
 def test_features_of_the_baselines_are_means_over_the_crop() -> None:
     stack = np.random.default_rng(0).normal(size=(3, *GRID.shape)).astype(np.float32) * 100
-    found = validation.window_means(stack, validation.seen(WINDOWS))
+    found = cross_validation.window_means(stack, cross_validation.seen(WINDOWS))
     offset = WINDOWS.central_crop()
     assert found.shape == (len(WINDOWS), 3)
     for i in range(len(WINDOWS)):
@@ -379,7 +379,7 @@ def test_ore_windows_of_one_cluster_and_barren_ones_of_one_block_are_one_unit() 
     windows = windows_at(
         [(6, 8, 0), (8, 9, 1), (45, 9, 2), (46, 8, 2)], [(0, 18), (2, 20), (0, 50), (30, 30), (30, 29)], places
     )
-    unit = validation.independent_units(windows)
+    unit = cross_validation.independent_units(windows)
     assert unit[0] == unit[1] != unit[2] == unit[3]
     assert not set(unit[:4]) & set(unit[4:])
     assert unit[4] == unit[5] != unit[6]
@@ -483,7 +483,7 @@ def test_a_place_of_the_map_shares_no_ground_with_a_halo_that_was_trained_on(zoo
     )
     splits = [(np.array([0]), np.array([1]))]
     study: Any = SimpleNamespace(windows=windows, context=32)
-    fold = validation._fold_of_places(places, study, splits, apart=0.0)
+    fold = cross_validation._fold_of_places(places, study, splits, apart=0.0)
     assert col[fold == 1].min() == 6 * zoom + 32 * zoom + 32  # the window, its halo, and that of the place
 
 
@@ -543,14 +543,14 @@ def test_the_calibration_of_a_fold_knows_nothing_of_its_test_ground(monkeypatch:
     for name in planted.data_vars:
         planted[name].values[ground(test)] = 1e4
     found: list[float] = []
-    real = validation.calibrate
+    real = cross_validation.calibrate
 
     def spy(*args: Any, **settings: Any) -> Any:
         calibration = real(*args, **settings)
         found.append(calibration.temperature)
         return calibration
 
-    monkeypatch.setattr(validation, "calibrate", spy)
+    monkeypatch.setattr(cross_validation, "calibrate", spy)
     for survey in (SURVEY, planted):
         scores = cross_validate(survey=survey, calibrated=True, epochs=12, lr=0.1, baselines={})
     assert len(found) == 8

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 import geoprospect as gp
-from geoprospect.baselines import (
+from geoprospect.errors import InputError
+from geoprospect.validation.baselines import (
     BASELINES,
     PROBABILISTIC,
     Evidence,
@@ -21,7 +22,6 @@ from geoprospect.baselines import (
     estimator_baseline,
     gives_probabilities,
 )
-from geoprospect.errors import InputError
 
 TRAIN, TEST = np.arange(1, 240, 2), np.arange(0, 240, 2)
 BANDS = [name for name in BASELINES if name not in ("nearest deposit", "no chemistry")]

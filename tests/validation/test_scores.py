@@ -8,7 +8,7 @@ import pytest
 
 import geoprospect as gp
 from geoprospect.errors import InputError
-from geoprospect.scores import score_table
+from geoprospect.validation.scores import score_table
 
 
 def make_tested(seed: int = 0, n_units: int = 8, per_unit: int = 4, shift: float = 1.0) -> pd.DataFrame:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import geoprospect as gp
-from geoprospect import explain
 from geoprospect.errors import (
     DataWarning,
     DependencyError,
@@ -24,10 +23,11 @@ from geoprospect.errors import (
     NameNotFoundError,
     SeparationError,
 )
-from geoprospect.explain import attribute, element_importance
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.networks import NETWORKS, build_network
 from geoprospect.prediction.predict import predict_windows
+from geoprospect.validation import explain
+from geoprospect.validation.explain import attribute, element_importance
 from geoprospect.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

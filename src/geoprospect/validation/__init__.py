@@ -1,0 +1,1 @@
+"""Cross-validation, baselines, null control and explanation."""
