@@ -166,7 +166,11 @@ def test_the_commands_that_are_shown_exist():
 
 def functions_and_classes(module):
     """Return the public names that a module defines; its protocols are for type checkers."""
-    homes = {module.__name__, "geoprospect.panels", "geoprospect.verdicts"} if module is plotting else {module.__name__}
+    homes = (
+        {module.__name__, "geoprospect.plotting.charts", "geoprospect.plotting.verdicts"}
+        if module is plotting
+        else {module.__name__}
+    )
     own = [name for name, one in vars(module).items() if getattr(one, "__module__", "") in homes and callable(one)]
     return {name for name in own if not name.startswith(("_", "Has"))}
 

@@ -141,7 +141,7 @@ def check(
     )
     click.echo(found.report(full))
     if figure is not None:
-        from geoprospect.report import write_check_figure
+        from geoprospect.plotting.sample_check_figure import write_check_figure
 
         click.echo(f"\n{write_check_figure(found, figure)}")
     if not found.usable:

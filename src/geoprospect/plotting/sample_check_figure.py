@@ -21,7 +21,7 @@ from geoprospect._checks import check_int, check_output_file
 from geoprospect.errors import CorruptFileError, InputError
 from geoprospect.geochem.sample_check import SampleCheck
 from geoprospect.io.atomic import published
-from geoprospect.maps import COLOURS, GREY, legend_below, log_ticks, plain_text
+from geoprospect.plotting._axes import COLOURS, GREY, legend_below, log_ticks, plain_text
 
 # More bars than these cannot be read.
 _BARS = 30
@@ -54,7 +54,7 @@ def write_check_figure(check: SampleCheck, path: str | os.PathLike[str], *, dpi:
     --------
     >>> import pathlib, tempfile
     >>> import geoprospect as gp
-    >>> from geoprospect.report import write_check_figure
+    >>> from geoprospect.plotting.sample_check_figure import write_check_figure
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "samples.csv").write_text("lon,lat,Cu_ppm\n110.1,22.1,18.5\n110.2,22.1,<5\n")
     >>> write_check_figure(gp.check_samples(folder / "samples.csv", crs="EPSG:4326"), folder / "check.png").name

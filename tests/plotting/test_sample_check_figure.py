@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from geoprospect import report
 from geoprospect.cli import cli
 from geoprospect.errors import InputError, OutputError
 from geoprospect.geochem.sample_check import check_samples
-from geoprospect.report import write_check_figure
+from geoprospect.plotting import sample_check_figure
+from geoprospect.plotting.sample_check_figure import write_check_figure
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def table(tmp_path):
 def drawn(monkeypatch):
     """Return the axes of each figure, kept open until the test is over."""
     figures = []
-    monkeypatch.setattr(report.plt, "close", figures.append)
+    monkeypatch.setattr(sample_check_figure.plt, "close", figures.append)
     yield lambda: {ax.get_label(): ax for ax in figures[-1].axes}
     monkeypatch.undo()
     plt.close("all")

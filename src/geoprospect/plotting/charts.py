@@ -31,7 +31,7 @@ from geoprospect._checks import check_choice, check_int, check_names, check_numb
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.geochem.transforms import robust_pca
-from geoprospect.maps import (
+from geoprospect.plotting._axes import (
     BARREN,
     COLOURS,
     GREY,

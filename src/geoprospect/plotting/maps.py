@@ -27,7 +27,7 @@ from geoprospect._checks import check_int, check_names, check_output_file
 from geoprospect.errors import CRSError, InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, HasGeometry, check_north_up
-from geoprospect.maps import (
+from geoprospect.plotting._axes import (
     BARREN,
     ORE,
     band_label,
@@ -45,17 +45,17 @@ from geoprospect.maps import (
     new_map,
     rings,
 )
-from geoprospect.panels import censoring_bars as censoring_bars
-from geoprospect.panels import confusion_matrix as confusion_matrix
-from geoprospect.panels import correlation_matrix as correlation_matrix
-from geoprospect.panels import ecdf_panel as ecdf_panel
-from geoprospect.panels import log_ratio_biplot as log_ratio_biplot
-from geoprospect.panels import roc_panel as roc_panel
-from geoprospect.panels import training_curves as training_curves
-from geoprospect.panels import z_auc_bars as z_auc_bars
-from geoprospect.verdicts import auc_intervals as auc_intervals
-from geoprospect.verdicts import null_control_intervals as null_control_intervals
-from geoprospect.verdicts import success_rates as success_rates
+from geoprospect.plotting.charts import censoring_bars as censoring_bars
+from geoprospect.plotting.charts import confusion_matrix as confusion_matrix
+from geoprospect.plotting.charts import correlation_matrix as correlation_matrix
+from geoprospect.plotting.charts import ecdf_panel as ecdf_panel
+from geoprospect.plotting.charts import log_ratio_biplot as log_ratio_biplot
+from geoprospect.plotting.charts import roc_panel as roc_panel
+from geoprospect.plotting.charts import training_curves as training_curves
+from geoprospect.plotting.charts import z_auc_bars as z_auc_bars
+from geoprospect.plotting.verdicts import auc_intervals as auc_intervals
+from geoprospect.plotting.verdicts import null_control_intervals as null_control_intervals
+from geoprospect.plotting.verdicts import success_rates as success_rates
 
 # Beneath outlines in colour.
 _PALE = LinearSegmentedColormap.from_list("pale", ["white", "0.5"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geoprospect._checks import check_names
 from geoprospect.errors import InputError
-from geoprospect.maps import COLOURS, GREY, legend_below, new_axes, plain_text
+from geoprospect.plotting._axes import COLOURS, GREY, legend_below, new_axes, plain_text
 
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 # One more, so that a network and its seven baselines are eight colours.

@@ -22,9 +22,10 @@ from scipy.stats import beta, binom, norm, spearmanr
 from sklearn.metrics import roc_curve
 
 import geoprospect as gp
-from geoprospect import panels, plotting
+from geoprospect import plotting
 from geoprospect.errors import DataWarning, InputError, NameNotFoundError
-from geoprospect.panels import (
+from geoprospect.plotting import charts
+from geoprospect.plotting.charts import (
     censoring_bars,
     confusion_matrix,
     correlation_matrix,
@@ -111,7 +112,7 @@ def test_bands_are_there_for_up_to_four_curves_unless_told_otherwise():
 
 def band(truth, scores, level=0.95):
     rates = roc_curve(truth, scores)[:2]
-    return panels._roc_band(*rates, int(np.sum(truth)), int(len(truth) - np.sum(truth)), level)
+    return charts._roc_band(*rates, int(np.sum(truth)), int(len(truth) - np.sum(truth)), level)
 
 
 def test_with_very_much_barren_ground_the_band_is_jeffreys_interval_of_a_proportion():
@@ -478,7 +479,7 @@ def test_a_survey_is_compared_where_all_bands_have_data(monkeypatch):
     there = np.isfinite(a) & np.isfinite(b)
     expected = spearmanr(a[there], b[there]).statistic
     assert correlation_matrix(survey).images[0].get_array()[0, 1] == pytest.approx(expected)
-    monkeypatch.setattr(panels, "_CELLS", 100)
+    monkeypatch.setattr(charts, "_CELLS", 100)
     fewer = correlation_matrix(survey).images[0].get_array()[0, 1]
     assert fewer != pytest.approx(expected, abs=1e-12)
     assert fewer == pytest.approx(expected, abs=0.2)
@@ -550,12 +551,12 @@ def test_incomplete_samples_are_left_out_and_far_ones_counted():
 def test_boxes_are_moved_apart_and_none_without_need(n, seed):
     rng = np.random.default_rng(seed)
     centres, boxes = rng.normal(scale=0.3, size=(n, 2)), rng.uniform(0.02, 0.12, (n, 2))
-    at = panels._spread(centres, boxes)
+    at = charts._spread(centres, boxes)
     for i in range(n):
         for j in range(i):
             assert (np.abs(at[i] - at[j]) - (boxes[i] + boxes[j]) / 2).max() > -0.005
     alone = np.arange(n)[:, None] * np.array([1.0, 1.0])
-    np.testing.assert_array_equal(panels._spread(alone, boxes), alone)
+    np.testing.assert_array_equal(charts._spread(alone, boxes), alone)
 
 
 def test_names_of_a_biplot_do_not_lie_on_each_other():

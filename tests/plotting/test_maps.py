@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, to_hex
 
 import geoprospect as gp
-from geoprospect import panels, plotting
+from geoprospect import plotting
 from geoprospect.errors import CRSError, InputError, NameNotFoundError
+from geoprospect.plotting import charts
 
 GRID = gp.Grid("EPSG:32649", Affine(1000, 0, 400_000, 0, -1000, 2_450_000), (20, 30))
 BRIGHT = (1, 2)  # row and column of the one bright cell, in the north-west
@@ -391,7 +392,7 @@ def test_a_map_with_cells_shows_all_of_them_and_says_where_it_has_no_value():
 
 
 def test_the_statistical_figures_are_found_beside_the_maps():
-    own = [name for name, one in vars(panels).items() if getattr(one, "__module__", "") == panels.__name__]
+    own = [name for name, one in vars(charts).items() if getattr(one, "__module__", "") == charts.__name__]
     public = {name for name in own if callable(getattr(panels, name)) and not name.startswith("_")}
     assert len(public) == 8
     assert all(getattr(plotting, name) is getattr(panels, name) for name in public)
