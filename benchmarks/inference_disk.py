@@ -31,7 +31,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 import geoprospect as gp
-from geoprospect.io import lazy
+from geoprospect.io import disk_sources
 from geoprospect.models.networks import build_network
 from geoprospect.prediction import resume
 
@@ -119,7 +119,7 @@ def one(case):
     if case["kind"] == "loop":
         print(json.dumps({"time": by_loop(model, path, case["stride"]), "peak": peak()}))
         return
-    asked, kind = [0], lazy._Store if path.suffix == ".zarr" else lazy._Tiffs
+    asked, kind = [0], disk_sources._Store if path.suffix == ".zarr" else disk_sources._Tiffs
     read = kind.read
 
     def counted(self, bands, rows, cols, into=None):

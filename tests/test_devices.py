@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from geoprospect import _devices
 from geoprospect._devices import resolve_device
-from geoprospect._kernels import devices
 from geoprospect.errors import DeviceError, InputError
 
 
@@ -25,7 +25,7 @@ def with_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_cuda")
 def test_auto_is_the_cpu_where_there_is_no_cuda_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    devices._say_once.cache_clear()  # an earlier test may have heard it
+    _devices._say_once.cache_clear()  # an earlier test may have heard it
     with caplog.at_level(logging.INFO, logger="geoprospect"):
         assert resolve_device("auto") == resolve_device("auto") == torch.device("cpu")
     assert [record.getMessage() for record in caplog.records] == ["device='auto': computing on cpu"]

@@ -167,7 +167,7 @@ def test_the_commands_that_are_shown_exist():
 def functions_and_classes(module):
     """Return the public names that a module defines; its protocols are for type checkers."""
     homes = (
-        {module.__name__, "geoprospect.plotting.charts", "geoprospect.plotting.verdicts"}
+        {module.__name__, "geoprospect.plotting.charts", "geoprospect.plotting.score_charts"}
         if module is plotting
         else {module.__name__}
     )

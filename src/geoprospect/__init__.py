@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.geochem.censoring import censoring_table as censoring_table
     from geoprospect.geochem.censoring import replace_censored as replace_censored
     from geoprospect.geochem.duplicates import duplicate_precision as duplicate_precision
-    from geoprospect.geochem.geochemistry import convert_units as convert_units
-    from geoprospect.geochem.geochemistry import standardize as standardize
     from geoprospect.geochem.log_ratios import ALR as ALR
     from geoprospect.geochem.log_ratios import CLR as CLR
     from geoprospect.geochem.log_ratios import ILR as ILR
@@ -33,7 +31,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from geoprospect.geochem.samples import read_samples as read_samples
     from geoprospect.geochem.transforms import inverse_transform as inverse_transform
     from geoprospect.geochem.transforms import robust_pca as robust_pca
+    from geoprospect.geochem.transforms import standardize as standardize
     from geoprospect.geochem.transforms import transform as transform
+    from geoprospect.geochem.units import convert_units as convert_units
     from geoprospect.grid import Grid as Grid
     from geoprospect.gridding.idw import IDW as IDW
     from geoprospect.gridding.interpolate import interpolate as interpolate
@@ -124,7 +124,7 @@ _HOMES = {
     "stats.endowment": ["expected_deposits", "intensity", "overdispersion"],
     "validation.explain": ["attribute", "element_importance"],
     "io.writers": ["write_cog", "write_geotiff", "write_zarr"],
-    "geochem.geochemistry": ["convert_units", "standardize"],
+    "geochem.units": ["convert_units"],
     "grid": ["Grid"],
     "gridding.validate": ["GriddingScores", "validate_gridding"],
     "prediction.predict": ["predict", "predict_cells", "predict_windows"],
@@ -169,7 +169,7 @@ _HOMES = {
     "stats.success_rate": ["Rates", "rates"],
     "prediction.targets": ["delineate"],
     "models.training": ["train"],
-    "geochem.transforms": ["inverse_transform", "robust_pca", "transform"],
+    "geochem.transforms": ["standardize", "inverse_transform", "robust_pca", "transform"],
     "prediction.transfer": ["Transfer", "transfer"],
     "validation.null_control": ["NullControl", "compare_networks", "null_control"],
     "validation.cross_validation": ["cross_validate"],

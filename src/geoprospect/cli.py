@@ -345,7 +345,7 @@ def predict(
         trained, survey, out, stride, devices, samples=None if samples is None else gp.read_samples(samples),
         resume=not anew, progress=sys.stderr.isatty(), **how,
     )  # fmt: skip
-    from geoprospect.io.lazy import open_source
+    from geoprospect.io.disk_sources import open_source
 
     click.echo(f"{path}: {open_source(path).grid}")
 

@@ -15,7 +15,7 @@ import shapely
 import xarray as xr
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
-from pyproj import CRS
+from pyproj import CRS, Geod
 
 from geoprospect._checks import check_crs, check_int, check_number, check_shape, first_rows
 from geoprospect.errors import CRSError, InputError
@@ -710,3 +710,35 @@ def _quarter_spacing(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     size = float(f"{np.median(distance[:, 1]) / 4:.1e}")
     log.info("cells of %g: a quarter of the median distance between neighbouring samples", size)
     return size
+
+
+def unit_km(crs: CRS) -> float:
+    """Return the length of one unit of a projected CRS in km."""
+    return float(crs.axis_info[0].unit_conversion_factor) / 1000
+
+
+def cell_areas(grid: Grid) -> NDArray[np.float64]:
+    """Return the area of the cells of each row in km², (Y, 1)."""
+    if not grid.crs.is_geographic:
+        return np.full((grid.shape[0], 1), grid.cell_area * unit_km(grid.crs) ** 2)
+    dy, dx = grid.resolution
+    to_radians = float(grid.crs.axis_info[0].unit_conversion_factor)
+    edges = np.clip(grid.bounds[3] - dy * np.arange(grid.shape[0] + 1), -np.pi / 2 / to_radians, np.pi / 2 / to_radians)
+    geod = ellipsoid(grid.crs)
+    zone: NDArray[np.float64] = -np.diff(_authalic(np.sin(edges * to_radians), math.sqrt(geod.es)))
+    return (geod.a / 1000) ** 2 / 2 * dx * to_radians * zone[:, None]
+
+
+def ellipsoid(crs: CRS) -> Geod:
+    """Return the ellipsoid of a CRS, to measure on."""
+    geod = crs.get_geod()
+    if geod is None:
+        raise CRSError(f"crs={crs.name!r}: has no ellipsoid, so there are no areas; bring the map into a projected CRS")
+    return geod
+
+
+def _authalic(sine: NDArray[np.float64], e: float) -> NDArray[np.float64]:
+    """Return what the area between equator and latitude grows with: 2 sin(latitude) on a sphere."""
+    if e < 1e-9:
+        return 2 * sine
+    return (1 - e**2) * (sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e)

@@ -10,7 +10,7 @@ from affine import Affine
 import geoprospect as gp
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.geochem.censoring import censoring_indicator, censoring_table, replace_censored
-from geoprospect.geochem.imputation import METHODS, replace
+from geoprospect.geochem.imputation import METHODS, impute
 
 UTM = "EPSG:32649"
 NAN = math.nan
@@ -39,7 +39,7 @@ def test_other_values_take_the_place_and_all_else_stays(method):
     samples = survey()
     found = replace_censored(samples, method)
     below = samples.censored
-    expected = replace(samples.values, samples.limits, below, method)
+    expected = impute(samples.values, samples.limits, below, method)
     np.testing.assert_array_equal(found.values, expected)
     assert found.values[~below].tobytes() == samples.values[~below].tobytes()
     for name in ("points", "limits", "censored", "over_range"):

@@ -11,7 +11,7 @@ from scipy import stats
 import geoprospect as gp
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.geochem import imputation
-from geoprospect.geochem.imputation import METHODS, plotting_positions, replace
+from geoprospect.geochem.imputation import METHODS, impute, plotting_positions
 
 # Limits, measured values and what is estimated below the limits. Helsel & Cohn (1988), appendix B, cut off there after
 # two decimals: https://doi.org/10.1029/WR024i012p01997
@@ -67,7 +67,7 @@ def test_a_share_of_the_limit_or_nothing_takes_the_place(method, factor):
     values = np.array([[7.0, 3.0], [5.0, NAN], [NAN, 2.0]])
     limits = np.array([[2.0, NAN], [NAN, NAN], [4.0, 8.0]])
     censored = np.array([[True, False], [False, False], [True, True]])
-    found = replace(values, limits, censored, method)
+    found = impute(values, limits, censored, method)
     np.testing.assert_allclose(found, [[2 * factor, 3], [5, NAN], [4 * factor, 8 * factor]], rtol=1e-15)
 
 
@@ -83,26 +83,26 @@ def test_measured_and_missing_stay_and_estimates_lie_between_zero_and_their_limi
     censored[:, 0] = False
     values = np.where(missing, NAN, np.where(censored, -1.0, truth))
     given_values, given_limits = values.copy(), limits.copy()
-    found = replace(values, limits, censored, method)
+    found = impute(values, limits, censored, method)
     np.testing.assert_array_equal(found[~censored], values[~censored])
     if method != "nan":
         assert (found[censored] > 0).all()
         assert (found[censored] < limits[censored]).all()
     np.testing.assert_array_equal(values, given_values)
     np.testing.assert_array_equal(limits, given_limits)
-    np.testing.assert_array_equal(found, replace(values, limits, censored, method))
+    np.testing.assert_array_equal(found, impute(values, limits, censored, method))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_where_nothing_is_censored_nothing_changes(method):
     values = np.array([[0.0, NAN], [-3.0, 2.0]])
     none = np.zeros((2, 2), dtype=bool)
-    np.testing.assert_array_equal(replace(values, np.full((2, 2), NAN), none, method), values)
+    np.testing.assert_array_equal(impute(values, np.full((2, 2), NAN), none, method), values)
 
 
 def test_a_method_that_is_not_known_is_an_error():
     with pytest.raises(InputError, match=r"method='lrme'.*did you mean 'lrem'"):
-        replace(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1), dtype=bool), "lrme")
+        impute(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1), dtype=bool), "lrme")
 
 
 @pytest.mark.parametrize("method", ["half", "sqrt2", "ros", "lrem"])
@@ -111,8 +111,8 @@ def test_a_limit_that_is_missing_or_zero_is_an_error(method, limit, words):
     values, limits, censored = np.ones((9, 2)), np.ones((9, 2)), np.zeros((9, 2), dtype=bool)
     censored[:3, 1], limits[:2, 1] = True, limit
     with pytest.raises(InputError, match=rf"{words}.*\(Au: 2\).*method='nan'"):
-        replace(values, limits, censored, method, elements=["Cu", "Au"])
-    assert np.isnan(replace(values, limits, censored, "nan")[:3, 1]).all()
+        impute(values, limits, censored, method, elements=["Cu", "Au"])
+    assert np.isnan(impute(values, limits, censored, "nan")[:3, 1]).all()
 
 
 @pytest.mark.parametrize("method", ["ros", "lrem"])
@@ -122,14 +122,14 @@ def test_too_few_measured_values_are_an_error_that_counts_them(method):
     )
     censored = np.isnan(values)
     with pytest.raises(InputError, match=r"\(Au: 3 of 20, 3 different, Ag: 10 of 20, 2 different\).*method='half'"):
-        replace(values, np.ones((20, 3)), censored, method, elements=["Cu", "Au", "Ag"])
+        impute(values, np.ones((20, 3)), censored, method, elements=["Cu", "Au", "Ag"])
 
 
 @pytest.mark.parametrize("method", ["ros", "lrem"])
 def test_zero_has_no_logarithm(method):
     values, limits, censored = one_element([1.0] * 4, [0.0, -2.0, 3.0, 4.0, 5.0, 6.0])
     with pytest.raises(InputError, match=r"0 or negative \(column 0: 2\).*zero='below'"):
-        replace(values, limits, censored, method)
+        impute(values, limits, censored, method)
 
 
 # -- regression on order statistics ------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_ros_stands_on_the_line_or_just_below_the_limit(seed):
     censored = truth < limits
     censored[:2], censored[2:12] = True, False
     expected = np.minimum(on_the_line(truth, limits, censored, slow_positions), limits[censored])
-    found = replace(truth[:, None], limits[:, None], censored[:, None], "ros")[censored, 0]
+    found = impute(truth[:, None], limits[:, None], censored[:, None], "ros")[censored, 0]
     for limit in np.unique(limits[censored]):  # which is which below one limit is drawn
         same = limits[censored] == limit
         np.testing.assert_allclose(np.sort(found[same]), np.sort(expected[same]), rtol=1e-9)
@@ -207,9 +207,9 @@ def test_ros_stands_on_the_line_or_just_below_the_limit(seed):
 def test_a_limit_above_all_measured_values_moves_no_other_estimate():
     limits, measured = HELSEL_COHN
     values, bounds, censored = one_element(limits, measured)
-    before = replace(values, bounds, censored, "ros")
+    before = impute(values, bounds, censored, "ros")
     more = [np.vstack([one, row]) for one, row in ((values, [[NAN]]), (bounds, [[400.0]]), (censored, [[True]]))]
-    after = replace(*more, "ros")
+    after = impute(*more, "ros")
     np.testing.assert_allclose(np.sort(after[:-1], axis=0), np.sort(before, axis=0), rtol=1e-12)
     assert min(measured) < after[-1, 0] < max(measured), "it may be anything, and gets the middle"
 
@@ -222,7 +222,7 @@ def test_ros_recovers_mean_and_spread_of_the_logarithms_where_half_the_limit_doe
     assert 0.3 < censored.mean() < 0.5
     errors = {}
     for method in ("ros", "half"):
-        logs = np.log(replace(np.where(censored, NAN, truth), limits, censored, method))
+        logs = np.log(impute(np.where(censored, NAN, truth), limits, censored, method))
         errors[method] = abs(logs.mean() - 1), abs(logs.std() - 1.2)
     assert max(errors["ros"]) < 0.04
     assert max(errors["half"]) > 0.15
@@ -232,7 +232,7 @@ def test_ros_makes_no_trend_along_the_table_and_no_correlation():
     rng = np.random.default_rng(2)
     truth = rng.lognormal(0, 1, (3000, 2))
     censored = truth < 0.8
-    found = np.log(replace(truth, np.full(truth.shape, 0.8), censored, "ros"))
+    found = np.log(impute(truth, np.full(truth.shape, 0.8), censored, "ros"))
     both = censored.all(axis=1)
     assert both.sum() > 400
     assert abs(np.corrcoef(found[both].T)[0, 1]) < 0.12
@@ -274,7 +274,7 @@ def test_lrem_agrees_with_the_textbook_where_one_part_is_censored():
     censored[:, -1] = False
     censored &= np.cumsum(censored, axis=1) == 1
     assert censored.sum() > 30
-    found = replace(np.where(censored, NAN, truth), limits, censored, "lrem")
+    found = impute(np.where(censored, NAN, truth), limits, censored, "lrem")
     np.testing.assert_allclose(found, textbook_em(truth, limits, censored), rtol=2e-3)
 
 
@@ -324,7 +324,7 @@ def log_ratio_errors(truth, values):
 def test_lrem_recovers_mean_and_covariance_of_log_ratios_better_than_half_the_limit(seed):
     truth = compositions(1000, 10, np.random.default_rng(seed))
     values, limits, censored = censored_at(truth, [0.3] * 6 + [0.0] * 4)
-    found = {method: replace(values, limits, censored, method) for method in ("half", "lrem")}
+    found = {method: impute(values, limits, censored, method) for method in ("half", "lrem")}
     half, lrem = (log_ratio_errors(truth, found[method]) for method in ("half", "lrem"))
     assert all(ours < 0.6 * theirs for ours, theirs in zip(lrem, half, strict=True)), (lrem, half)
     missed = {method: np.sqrt(np.mean(np.log(one[censored] / truth[censored]) ** 2)) for method, one in found.items()}
@@ -339,7 +339,7 @@ def test_no_part_needs_to_be_complete():
     holes = (rng.random(truth.shape) < 0.1) & ~censored
     values[holes] = NAN
     assert np.isnan(values).any(axis=0).all()
-    found = replace(values, limits, censored, "lrem")
+    found = impute(values, limits, censored, "lrem")
     assert np.isnan(found[holes]).all()
     missed = np.log(found[censored] / truth[censored])
     assert np.sqrt(np.mean(missed**2)) < np.sqrt(np.mean(np.log(limits[censored] / 2 / truth[censored]) ** 2))
@@ -349,9 +349,9 @@ def test_no_part_needs_to_be_complete():
 def test_an_element_that_one_campaign_did_not_analyse_does_not_bend_the_others():
     truth = compositions(1200, 6, np.random.default_rng(6))
     values, limits, censored = censored_at(truth, [0.4, 0.4, 0.0, 0.0, 0.0, 0.0])
-    whole = replace(values, limits, censored, "lrem")
+    whole = impute(values, limits, censored, "lrem")
     values[600:, 3] = NAN
-    part = replace(values, limits, censored, "lrem")
+    part = impute(values, limits, censored, "lrem")
     assert np.isnan(part[600:, 3]).all()
     for at in (slice(0, 600), slice(600, None)):
         missed = np.log(part[at, :2][censored[at, :2]] / truth[at, :2][censored[at, :2]])
@@ -363,17 +363,17 @@ def test_units_and_dilution_change_nothing_but_the_scale():
     rng = np.random.default_rng(7)
     truth = compositions(300, 5, rng)
     values, limits, censored = censored_at(truth, [0.3, 0.3, 0.2, 0.0, 0.0])
-    plain = replace(values, limits, censored, "lrem")
+    plain = impute(values, limits, censored, "lrem")
     for factor in (np.array([1e-4, 1e3, 1.0, 1e4, 7.0]), rng.lognormal(0, 2, (300, 1))):
-        scaled = replace(values * factor, limits * factor, censored, "lrem")
+        scaled = impute(values * factor, limits * factor, censored, "lrem")
         np.testing.assert_allclose(scaled, plain * factor, rtol=2e-3)  # to where the steps come to rest
 
 
 @pytest.mark.parametrize("n", [9, 40])
 def test_elements_that_vary_little_are_estimated_as_those_that_vary_much(n):
     values, limits, censored = censored_at(compositions(n, 8, np.random.default_rng(15)), [0.3] * 4 + [0.0] * 4)
-    much = replace(values, limits, censored, "lrem")
-    little = replace(values**0.01, limits**0.01, censored, "lrem")
+    much = impute(values, limits, censored, "lrem")
+    little = impute(values**0.01, limits**0.01, censored, "lrem")
     np.testing.assert_allclose(np.log(little), 0.01 * np.log(much), rtol=1e-6)
 
 
@@ -382,20 +382,20 @@ def test_a_copy_of_an_element_tells_what_the_other_method_did_not_see():
     truth = compositions(200, 5, rng)
     truth[:, 1] = 1.43 * truth[:, 0]  # Fe2O3 beside Fe
     values, limits, censored = censored_at(truth, [0.4, 0.0, 0.2, 0.0, 0.0])
-    found = replace(values, limits, censored, "lrem")
+    found = impute(values, limits, censored, "lrem")
     np.testing.assert_allclose(found[:, 0], truth[:, 0], rtol=5e-3)
 
 
 def test_two_elements_that_keep_one_ratio_are_enough():
     iron = np.random.default_rng(8).lognormal(1, 0.5, 50)
     values, limits, censored = censored_at(np.column_stack([iron, 1.43 * iron]), [0.4, 0.0])
-    np.testing.assert_allclose(replace(values, limits, censored, "lrem")[:, 0], iron, rtol=1e-4)
+    np.testing.assert_allclose(impute(values, limits, censored, "lrem")[:, 0], iron, rtol=1e-4)
 
 
 def test_parts_that_are_almost_as_many_as_samples_give_finite_estimates():
     truth = compositions(25, 20, np.random.default_rng(9))
     values, limits, censored = censored_at(truth, [0.3] * 15 + [0.0] * 5)
-    found = replace(values, limits, censored, "lrem")
+    found = impute(values, limits, censored, "lrem")
     assert np.isfinite(found).all()
 
 
@@ -403,9 +403,9 @@ def test_lrem_needs_more_samples_than_elements_and_two_elements():
     truth = compositions(10, 10, np.random.default_rng(10))
     values, limits, censored = censored_at(truth, [0.3] + [0.0] * 9)
     with pytest.raises(InputError, match=r"10 samples of 10 elements.*more samples than elements"):
-        replace(values, limits, censored, "lrem")
+        impute(values, limits, censored, "lrem")
     with pytest.raises(InputError, match=r"samples of 1 elements; needs two"):
-        replace(values[:, :1], limits[:, :1], censored[:, :1], "lrem")
+        impute(values[:, :1], limits[:, :1], censored[:, :1], "lrem")
 
 
 def test_a_sample_in_which_nothing_is_measured_is_an_error():
@@ -415,32 +415,32 @@ def test_a_sample_in_which_nothing_is_measured_is_an_error():
     with pytest.raises(
         InputError, match=r"1 samples have values below detection and none that is measured \(sample 7\)"
     ):
-        replace(values, limits, censored, "lrem")
+        impute(values, limits, censored, "lrem")
     censored[7] = False  # missing altogether: nothing to do
-    assert np.isnan(replace(values, limits, censored, "lrem")[7]).all()
+    assert np.isnan(impute(values, limits, censored, "lrem")[7]).all()
 
 
 def test_an_element_that_is_hardly_measured_is_not_asked():
     truth = compositions(200, 4, np.random.default_rng(12))
     values, limits, censored = censored_at(truth, [0.3, 0.0, 0.0, 0.0])
     values[10:, 3] = NAN
-    found = replace(values, limits, censored, "lrem")
-    np.testing.assert_array_equal(found[:, :3], replace(values[:, :3], limits[:, :3], censored[:, :3], "lrem"))
+    found = impute(values, limits, censored, "lrem")
+    np.testing.assert_array_equal(found[:, :3], impute(values[:, :3], limits[:, :3], censored[:, :3], "lrem"))
     np.testing.assert_array_equal(found[:, 3], values[:, 3])
 
 
 def test_many_samples_are_solved_in_blocks_with_the_same_result(monkeypatch):
     values, limits, censored = censored_at(compositions(300, 5, np.random.default_rng(14)), [0.3] * 3 + [0.0] * 2)
-    whole = replace(values, limits, censored, "lrem")
+    whole = impute(values, limits, censored, "lrem")
     monkeypatch.setattr(imputation, "_BLOCK", 50)
-    np.testing.assert_allclose(replace(values, limits, censored, "lrem"), whole, rtol=1e-9)
+    np.testing.assert_allclose(impute(values, limits, censored, "lrem"), whole, rtol=1e-9)
 
 
 def test_steps_that_do_not_come_to_rest_are_said(monkeypatch):
     monkeypatch.setattr(imputation, "_STEPS", 3)
     truth = compositions(100, 4, np.random.default_rng(13))
     with pytest.warns(DataWarning, match=r"has not come to rest after 3 steps.*\(100 of 4 elements\)"):
-        replace(*censored_at(truth, [0.5, 0.0, 0.0, 0.0]), "lrem")
+        impute(*censored_at(truth, [0.5, 0.0, 0.0, 0.0]), "lrem")
 
 
 # -- real surveys ------------------------------------------------------------------------------
@@ -457,7 +457,7 @@ def test_kola_soils_are_recovered_better_than_by_half_the_limit(data_folder):
         truth, [0.3 if name in ("Cu", "Ni", "Co", "La", "Zn") else 0.0 for name in names]
     )
     missed = {
-        method: np.log(replace(values, limits, censored, method)[censored] / truth[censored])
+        method: np.log(impute(values, limits, censored, method)[censored] / truth[censored])
         for method in ("half", "ros", "lrem")
     }
     rms = {method: np.sqrt(np.mean(one**2)) for method, one in missed.items()}

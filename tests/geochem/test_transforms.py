@@ -19,10 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 import geoprospect as gp
 from geoprospect.errors import DataWarning, InputError, NameNotFoundError
 from geoprospect.geochem import transforms
-from geoprospect.geochem.geochemistry import convert_units
 from geoprospect.geochem.log_ratios import ALR, CLR, ILR, Log10
 from geoprospect.geochem.transforms import inverse_transform, robust_pca, transform
-from geoprospect.geochem.units import unit_factor
+from geoprospect.geochem.units import convert_units, unit_factor
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 0), (4, 5))
 

@@ -9,13 +9,13 @@ from gridding_truth import DX, DY, LAYOUTS, NORTH, WEST, layout, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoprospect._kernels import idw
+from geoprospect.gridding import _idw_nearest
 
 
 def grid(points, values, shape, k=12, power=2.0, first=(0, 0), geometry=(WEST, NORTH, DX, DY), **options):
     west, north, dx, dy = geometry
     out = np.empty((values.shape[1], *shape), dtype=np.float32)
-    idw.idw_nearest(points, values, (west, north), (dx, dy), k, power, out, first, **options)
+    _idw_nearest.idw_nearest(points, values, (west, north), (dx, dy), k, power, out, first, **options)
     return out
 
 
@@ -135,11 +135,12 @@ def test_any_part_of_a_grid_is_the_same_to_the_byte():
 
 THREADS = """
 import sys, numba, numpy as np
-from geoprospect._kernels import idw
+from geoprospect.gridding import _idw_nearest
 numba.set_num_threads(int(sys.argv[1]))
 rng = np.random.default_rng(0)
 out = np.empty((3, 200, 200), np.float32)
-idw.idw_nearest(rng.uniform(0, 200, (500, 2)), rng.normal(size=(500, 3)), (0.0, 200.0), (1.0, -1.0), 12, 2.0, out)
+points, values = rng.uniform(0, 200, (500, 2)), rng.normal(size=(500, 3))
+_idw_nearest.idw_nearest(points, values, (0.0, 200.0), (1.0, -1.0), 12, 2.0, out)
 sys.stdout.buffer.write(out.tobytes())
 """
 

@@ -10,8 +10,8 @@ from gridding_truth import DX, DY, LAYOUTS, NORTH, WEST, layout, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoprospect._kernels import idw_torch
 from geoprospect.errors import DeviceError
+from geoprospect.gridding import _idw_torch
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ on_every_device = pytest.mark.parametrize(
 
 def grid(points, values, shape, k=12, power=2.0, geometry=(WEST, NORTH, DX, DY), device=CPU, **options):
     west, north, dx, dy = geometry
-    found = idw_torch.idw_on_device(points, values, (west, north), (dx, dy), shape, k, power, device, **options)
+    found = _idw_torch.idw_on_device(points, values, (west, north), (dx, dy), shape, k, power, device, **options)
     assert found.shape == (values.shape[1], *shape)
     assert found.dtype == torch.float32
     assert found.device.type == device.type
@@ -55,7 +55,7 @@ def holes(values, share, rng):
 def small_blocks(monkeypatch):
     """Many tiles, chunks and sums on a small grid."""
     for name, value in {"SPAN": 2, "SQUARE": 16, "CHUNK": 64, "SUMMED": 32, "SLAB": 128}.items():
-        monkeypatch.setattr(idw_torch, name, value)
+        monkeypatch.setattr(_idw_torch, name, value)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -173,13 +173,13 @@ def test_a_tight_budget_gives_the_same_result(memory, k):
 def test_a_small_budget_is_kept(monkeypatch):
     """No matrix that is sorted is larger than the budget allows, unless it is one row of one block."""
     rng = np.random.default_rng(7)
-    sizes, average = [], idw_torch._average
-    monkeypatch.setattr(idw_torch, "_average", lambda *a: sizes.append((a, average(*a))) or sizes[-1][1])
+    sizes, average = [], _idw_torch._average
+    monkeypatch.setattr(_idw_torch, "_average", lambda *a: sizes.append((a, average(*a))) or sizes[-1][1])
     points = layout("cluster", 400, (100, 100), rng)
     assert_exact(points, rng.normal(size=(len(points), 1)), (100, 100), memory=10**6)
     pairs = [x.numel() * y.shape[1] * points.shape[1] for (points, _, x, y, _), _ in sizes]
-    assert max(pairs) * idw_torch.PAIR <= 10**6
-    assert np.mean(pairs) * idw_torch.PAIR > 0.5 * 10**6  # and it is made use of
+    assert max(pairs) * _idw_torch.PAIR <= 10**6
+    assert np.mean(pairs) * _idw_torch.PAIR > 0.5 * 10**6  # and it is made use of
 
 
 class OutOfMemory:
@@ -204,7 +204,7 @@ def test_where_memory_runs_out_half_as_much_is_tried(k, name, times, monkeypatch
     rng = np.random.default_rng(8)
     points = layout("cell centres", 100, (40, 50), rng)
     values = holes(rng.normal(size=(100, 3)), 0.2, rng)
-    place = {"bmm": torch, "nonzero": torch.Tensor}.get(name, idw_torch)
+    place = {"bmm": torch, "nonzero": torch.Tensor}.get(name, _idw_torch)
     failing = OutOfMemory(getattr(place, name), times, first=1)  # amid the work
     with caplog.at_level("INFO", logger="geoprospect"), monkeypatch.context() as patch:
         patch.setattr(place, name, lambda *args: failing(*args))
@@ -231,7 +231,7 @@ def test_any_other_failure_goes_through(name, monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("CUDA error: an illegal memory access")
 
-    monkeypatch.setattr(torch if name == "bmm" else idw_torch, name, broken)
+    monkeypatch.setattr(torch if name == "bmm" else _idw_torch, name, broken)
     with pytest.raises(RuntimeError, match="illegal"):
         grid(layout("scattered", 30, (10, 11), np.random.default_rng(9)), np.ones((30, 2)), (10, 11))
 
@@ -254,12 +254,12 @@ def test_any_part_of_a_grid_is_that_of_the_whole(k, device):
 )
 def test_the_denser_the_samples_the_smaller_the_blocks(n, k, side):
     points = np.random.default_rng(0).uniform(0, 3072, (n, 2))
-    assert idw_torch._side(points, k, (1.0, -1.0)) == side
-    assert idw_torch._side(points * 1e5, k, (1e5, -1e5)) == side
+    assert _idw_torch._side(points, k, (1.0, -1.0)) == side
+    assert _idw_torch._side(points * 1e5, k, (1e5, -1e5)) == side
 
 
 def test_a_part_far_inside_a_grid_has_the_tiles_of_the_whole():
-    cells = idw_torch.Cells((0.0, 0.0), (1.0, -1.0), (20, 9), (101, 47), 4, CPU)
+    cells = _idw_torch.Cells((0.0, 0.0), (1.0, -1.0), (20, 9), (101, 47), 4, CPU)
     assert cells.y.flatten()[[0, -1]].tolist() == [-100.5, -123.5]
     assert cells.x.flatten()[[0, -1]].tolist() == [44.5, 55.5]
     rows, cols = zip(*cells.tiles(3), strict=True)

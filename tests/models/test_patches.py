@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoprospect._kernels import patches
+from geoprospect.models import _patches
 from geoprospect.models._patches import channels_last, gather
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -180,30 +180,30 @@ def test_the_kernel_for_gpus_cuts_what_the_kernels_of_torch_cut() -> None:
     pytest.importorskip("triton")
     code = """
         import numpy as np, torch
-        from geoprospect._kernels import patches, patches_triton
+        from geoprospect.models import _patches, _patches_triton
         draws = np.random.default_rng(0)
         for case in range(60):
             shape, n = draws.integers((1, 1, 1), (6, 14, 14)), draws.integers(1, 6)
             size, halo = draws.integers((1, 0), (7, 4)).tolist()
             dtype = [torch.float32, torch.float64][case % 2]
-            stack = patches.channels_last(torch.from_numpy(draws.normal(size=shape)).to(dtype))
+            stack = _patches.channels_last(torch.from_numpy(draws.normal(size=shape)).to(dtype))
             # Columns of tables, whose numbers do not lie side by side.
             rows, cols = torch.from_numpy(draws.integers(-9, 14, (n, 2))).T
             flags = torch.from_numpy(draws.random((n, 3)) < 0.5).T
             zooms = draws.integers(1, 4, (n, 2))[:, 0]
             flip, transpose = (flags[0], flags[1]) if case % 3 else None, flags[2] if case % 5 else None
             zoomed = case % 4 > 0
-            expected = patches.gather(
+            expected = _patches.gather(
                 stack, rows, cols, size, flip, transpose, zooms=zooms if zoomed else None, halo=halo
             )
-            found = patches_triton.gather(
+            found = _patches_triton.gather(
                 stack, rows, cols, size, flip, transpose, torch.from_numpy(zooms) if zoomed else None, halo
             )
             assert found.is_contiguous(memory_format=torch.channels_last)
             torch.testing.assert_close(found, expected, rtol=1e-6 if zoomed else 0, atol=1e-6 if zoomed else 0)
         stack[:] = torch.nan
         far = torch.tensor([40, -40])
-        assert not patches_triton.gather(stack, far, far, 3, None, None, None, 0).any()
+        assert not _patches_triton.gather(stack, far, far, 3, None, None, None, 0).any()
         print("done")
     """
     done = subprocess.run(
@@ -219,9 +219,9 @@ class OfItsOwnKindError(Exception):
 
 @pytest.fixture
 def asked_anew():
-    patches._on_gpu.cache_clear()
+    _patches._on_gpu.cache_clear()
     yield
-    patches._on_gpu.cache_clear()
+    _patches._on_gpu.cache_clear()
 
 
 @pytest.mark.usefixtures("asked_anew")
@@ -235,7 +235,7 @@ def test_a_gpu_on_which_triton_does_not_work_is_served_by_torch(
     monkeypatch.setitem(sys.modules, "geoprospect.models._patches_triton", broken)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     with caplog.at_level("WARNING", logger="geoprospect"):
-        assert patches._on_gpu(torch.device("cpu")) is None
+        assert _patches._on_gpu(torch.device("cpu")) is None
     assert "triton cannot be used" in caplog.text
 
 
@@ -246,4 +246,4 @@ def test_a_gpu_without_memory_is_not_taken_for_one_without_triton(monkeypatch: p
     monkeypatch.setitem(sys.modules, "geoprospect.models._patches_triton", full)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     with pytest.raises(torch.OutOfMemoryError):
-        patches._on_gpu(torch.device("cpu"))
+        _patches._on_gpu(torch.device("cpu"))

@@ -393,6 +393,6 @@ def test_a_map_with_cells_shows_all_of_them_and_says_where_it_has_no_value():
 
 def test_the_statistical_figures_are_found_beside_the_maps():
     own = [name for name, one in vars(charts).items() if getattr(one, "__module__", "") == charts.__name__]
-    public = {name for name in own if callable(getattr(panels, name)) and not name.startswith("_")}
+    public = {name for name in own if callable(getattr(charts, name)) and not name.startswith("_")}
     assert len(public) == 8
-    assert all(getattr(plotting, name) is getattr(panels, name) for name in public)
+    assert all(getattr(plotting, name) is getattr(charts, name) for name in public)

@@ -24,7 +24,7 @@ from torch import nn
 
 import geoprospect as gp
 from geoprospect.errors import CorruptFileError, CRSError, DataWarning, InputError, NameNotFoundError, OutputError
-from geoprospect.io import lazy
+from geoprospect.io import disk_sources
 from geoprospect.io.sources import Padded
 from geoprospect.models.networks import build_network
 from geoprospect.prediction import engine
@@ -231,7 +231,7 @@ def test_dense_maps_go_to_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("small_tiles")
 def test_every_block_is_read_once_but_where_strips_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times, lines = np.zeros(GRID.shape, dtype=int), []
-    read = lazy._Tiffs.read
+    read = disk_sources._Tiffs.read
 
     def counting(self: Any, bands: tuple[str, ...], rows: slice, cols: slice, into: Any) -> Any:
         assert bands == BANDS  # Zn is none of the model's
@@ -239,7 +239,7 @@ def test_every_block_is_read_once_but_where_strips_meet(tmp_path: Path, monkeypa
         lines.append(rows.stop - rows.start)
         return read(self, bands, rows, cols, into)
 
-    monkeypatch.setattr(lazy._Tiffs, "read", counting)
+    monkeypatch.setattr(disk_sources._Tiffs, "read", counting)
     source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
     plan = gp.plan_inference(as_model(), source, 3, "cpu")
     gp.predict_to_cog(as_model(), source, tmp_path / "m.tif", 3, "cpu")
@@ -394,7 +394,7 @@ def test_files_on_different_grids_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other.tif lies on .*, Cu.tif on .*read_bands"):
         gp.plan_inference(as_model(), files, 3, "cpu")
     with pytest.raises(InputError, match="two bands are called 'Cu'"):
-        lazy.open_source([files["Cu"], gp.write_geotiff(survey[["Cu"]], tmp_path / "again.tif")])
+        disk_sources.open_source([files["Cu"], gp.write_geotiff(survey[["Cu"]], tmp_path / "again.tif")])
 
 
 def test_a_damaged_survey_is_named(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_a_survey_without_a_crs_is_refused(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "s.tif", "w", **profile) as target:
         target.write(np.zeros((1, 30, 30), np.float32))
     with pytest.raises(CRSError):
-        lazy.open_source(tmp_path / "s.tif")
+        disk_sources.open_source(tmp_path / "s.tif")
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -443,7 +443,7 @@ def test_the_threads_of_torch_are_those_of_the_plan_and_given_back(
 
 @pytest.mark.parametrize("kind", ["numpy", "dask", "COG", "Zarr", "one file a band"])
 def test_a_source_reads_into_memory_that_is_there(kind: str, tmp_path: Path) -> None:
-    source = lazy.open_source(written(kind, make_survey(), tmp_path))
+    source = disk_sources.open_source(written(kind, make_survey(), tmp_path))
     rows, cols = slice(3, 9), slice(5, 17)
     there = np.full((2, 6, 12), 7, source.dtype(BANDS))
     assert source.read(BANDS, rows, cols, there) is there
@@ -457,7 +457,7 @@ def test_a_source_reads_into_memory_that_is_there(kind: str, tmp_path: Path) -> 
 
 
 def test_a_source_may_go_to_another_process(tmp_path: Path) -> None:
-    source = lazy.open_source(gp.write_cog(make_survey(), tmp_path / "survey.tif"))
+    source = disk_sources.open_source(gp.write_cog(make_survey(), tmp_path / "survey.tif"))
     here = source.read(BANDS, slice(3, 9), slice(5, 8))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         there = pool.apply(source.read, (BANDS, slice(3, 9), slice(5, 8)))

@@ -21,7 +21,7 @@ from disk_maps import BANDS, StoppedError, as_model, batches_take, make_survey, 
 
 import geoprospect as gp
 from geoprospect.errors import InputError, OutputError
-from geoprospect.io import lazy
+from geoprospect.io import disk_sources
 from geoprospect.prediction import engine
 from geoprospect.prediction import resume as resume_module
 
@@ -109,11 +109,11 @@ def test_a_map_that_was_begun_with_something_else_is_not_taken_up(
 
 def test_a_changed_survey_in_memory_is_another_one() -> None:
     survey = make_survey()
-    before = lazy.open_source(survey).identity(BANDS)
-    assert lazy.open_source(survey.copy(deep=True)).identity(BANDS) == before
+    before = disk_sources.open_source(survey).identity(BANDS)
+    assert disk_sources.open_source(survey.copy(deep=True)).identity(BANDS) == before
     changed = survey.copy(deep=True)
     changed["Cu"][3, 3] = 123
-    assert lazy.open_source(changed).identity(BANDS) != before
+    assert disk_sources.open_source(changed).identity(BANDS) != before
 
 
 def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -121,22 +121,22 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for name in BANDS:
         (tmp_path / name).mkdir()
         files[name] = gp.write_geotiff(survey[[name]], tmp_path / name / "x.tif")
-    before = lazy.open_source(files).identity(BANDS)
-    assert lazy.open_source(files).identity(BANDS) == before
+    before = disk_sources.open_source(files).identity(BANDS)
+    assert disk_sources.open_source(files).identity(BANDS) == before
     os.utime(files["Cu"], ns=(1, 1))
-    changed = lazy.open_source(files).identity(BANDS)
+    changed = disk_sources.open_source(files).identity(BANDS)
     assert changed["bands"]["Cu"] != before["bands"]["Cu"]
     assert changed["bands"]["Au"] == before["bands"]["Au"]
     (tmp_path / "Au" / "x.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")  # as QGIS leaves one
-    assert lazy.open_source(files).identity(BANDS)["bands"]["Au"] != before["bands"]["Au"]
+    assert disk_sources.open_source(files).identity(BANDS)["bands"]["Au"] != before["bands"]["Au"]
 
 
 def test_a_survey_that_xarray_has_not_read_is_not_read_to_tell_it_apart(tmp_path: Path) -> None:
     gp.write_zarr(make_survey(), tmp_path / "s.zarr")
     lazily = xr.open_zarr(tmp_path / "s.zarr", decode_coords="all", chunks=None)
-    before = lazy.open_source(lazily).identity(BANDS)
+    before = disk_sources.open_source(lazily).identity(BANDS)
     assert not any(lazily[name].variable._in_memory for name in BANDS)
-    assert lazy.open_source(lazily).identity(BANDS) == before
+    assert disk_sources.open_source(lazily).identity(BANDS) == before
 
 
 def test_a_fault_of_the_survey_is_not_blamed_on_the_disk_of_the_map(
@@ -145,7 +145,7 @@ def test_a_fault_of_the_survey_is_not_blamed_on_the_disk_of_the_map(
     def fails(*_: Any) -> Any:
         raise FileNotFoundError(2, "No such file", "gone.nc")
 
-    monkeypatch.setattr(lazy.InMemory, "read", fails)
+    monkeypatch.setattr(disk_sources.InMemory, "read", fails)
     with pytest.raises(FileNotFoundError, match=r"gone\.nc"):
         gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
 

@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 from scipy.special import lambertw
 
 import geoprospect as gp
-from geoprospect.areas import cell_areas
 from geoprospect.errors import CRSError, DataWarning, InputError
+from geoprospect.grid import cell_areas
 from geoprospect.models.networks import build_network
 from geoprospect.stats import endowment
 from geoprospect.stats.endowment import expected_deposits, intensity, overdispersion

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geoprospect.errors import InputError
-from geoprospect.geochem.imputation import replace as estimated
+from geoprospect.geochem.imputation import impute
 from geoprospect.geochem.samples import Samples
 
 
@@ -98,7 +98,7 @@ def replace_censored(samples: Samples, method: Literal["half", "sqrt2", "nan", "
     ]
     if logs:
         raise InputError(f"samples: {logs[0]!r} is a logarithm; replace concentrations, and transform them afterwards")
-    values = estimated(samples.values, samples.limits, samples.censored, method, elements=samples.elements)
+    values = impute(samples.values, samples.limits, samples.censored, method, elements=samples.elements)
     return replace(samples, values=values)
 
 

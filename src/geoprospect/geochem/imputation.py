@@ -35,7 +35,7 @@ _LEAST = 1e-12
 _BLOCK = 2**21
 
 
-def replace(values: Floats, limits: Floats, censored: Mask, method: str, *, elements: Sequence[str] = ()) -> Floats:
+def impute(values: Floats, limits: Floats, censored: Mask, method: str, *, elements: Sequence[str] = ()) -> Floats:
     """Return the values with an estimate in the place of each censored one.
 
     Parameters

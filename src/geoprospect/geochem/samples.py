@@ -24,7 +24,7 @@ from geoprospect._checks import check_choice, check_crs, check_names, first_rows
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.geochem.assays import standing_limits
 from geoprospect.geochem.column_scan import Table, raise_errors, scan_table
-from geoprospect.geochem.imputation import replace as impute
+from geoprospect.geochem.imputation import impute
 from geoprospect.io.problems import listed, summed_up
 from geoprospect.io.tables import (
     check_coordinates,

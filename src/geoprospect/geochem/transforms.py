@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from geoprospect._checks import check_choice, check_int, check_names, check_rng, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError
 from geoprospect.geochem.columns import Data, Floats, Table, as_samples, as_survey, names_of, table_of, units_of
-from geoprospect.geochem.geochemistry import convert_units, plan_of
 from geoprospect.geochem.samples import Samples
-from geoprospect.geochem.units import check_unit, is_unit, unit_factor
+from geoprospect.geochem.units import check_unit, convert_units, is_unit, plan_of, unit_factor
 
 log = logging.getLogger("geoprospect")
 
@@ -28,6 +27,8 @@ _FIT_CELLS = 1_000_000
 _FACTOR_CELLS = 10_000
 # Cells that are transformed at once: 20 MB for ten bands.
 _BLOCK = 2**18
+# What makes the median absolute deviation of a normal distribution its standard deviation.
+_MAD = 1.4826
 
 
 def transform(data: Data, transformer: Any) -> Data:
@@ -494,3 +495,94 @@ def _origin(model: Any, names: list[str], table: Table) -> tuple[list[str], list
         units = [whole.get(ratio.closure, "")] * len(names)
         long_names = [f"{name}, of parts that sum up to {ratio.closure:g}" for name in long_names]
     return units, long_names
+
+
+def standardize(data: Data, method: Literal["zscore", "minmax", "robust"] = "zscore") -> tuple[Data, pd.DataFrame]:
+    """Bring every band or element to one scale.
+
+    `train` fits its own scaling and the model carries it, so nothing needs to be standardized
+    before training; this is for other uses.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or Samples
+        Bands with dims (y, x), or samples; NaN where there are no data.
+    method : {'zscore', 'minmax', 'robust'}, default 'zscore'
+        'zscore': (v - mean) / standard deviation (population); 'minmax': (v - min) / (max - min);
+        'robust': (v - median) / (1.4826 × median absolute deviation), which a few high values do
+        not move.
+
+    Returns
+    -------
+    scaled : xarray.Dataset or Samples
+        The bands as float32, with ``units`` '1' and a long name that says what was done; or the
+        samples in unit '1', their limits scaled like their values.
+    constants : pandas.DataFrame
+        Indexed by band or element: ``offset`` and ``scale`` with v = scaled * scale + offset,
+        ``units`` and ``method``.
+
+    Raises
+    ------
+    InputError
+        When a band has no data, is constant, or with 'robust' holds one value in half of its cells
+        or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from affine import Affine
+    >>> import geoprospect as gp
+    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 0), (1, 3))
+    >>> survey = grid.dataset({"Cu": np.array([[10.0, 20.0, 30.0]])}, {"Cu": {"units": "ppm"}})
+    >>> scaled, constants = gp.standardize(survey, method="minmax")
+    >>> scaled["Cu"].values
+    array([[0. , 0.5, 1. ]], dtype=float32)
+    >>> constants
+          offset  scale units  method
+    band
+    Cu      10.0   20.0   ppm  minmax
+    """
+    check_choice("method", method, ("zscore", "minmax", "robust"))
+    table = table_of(data)
+    words = {"zscore": "z-score", "minmax": "0 to 1", "robust": "robust z-score"}[method]
+    offset, scale = np.array(_scales(table, method)).T
+    constants = pd.DataFrame(
+        {"offset": offset, "scale": scale, "units": table.units, "method": method},
+        index=pd.Index(table.names, name="element" if isinstance(data, Samples) else "band"),
+    )
+    columns = [(v - o) / s for v, o, s in zip(table.columns, offset, scale, strict=True)]
+    long_names = [f"{name} ({words})" for name in table.long_names]
+    if isinstance(data, Samples):
+        limits = (data.limits - offset) / scale
+        return as_samples(data, table.names, columns, ["1"] * len(columns), limits), constants
+    bands = [column.astype(np.float32) for column in columns]
+    return as_survey(data, table.names, bands, ["1"] * len(bands), long_names), constants
+
+
+def _scales(table: Table, method: str) -> list[tuple[float, float]]:
+    return [_scale(table, name, values, method) for name, values, _ in table.items()]
+
+
+def _scale(table: Table, name: str, values: NDArray[Any], method: str) -> tuple[float, float]:
+    """Return offset and scale of a band, or raise where it has none."""
+    valid = values[np.isfinite(values)].astype(np.float64)
+    cure = (
+        f"leave it out: survey.drop_vars({name!r})"
+        if table.kind == "survey"
+        else "leave it out: samples[[…]] takes the others"
+    )
+    if valid.size == 0 or valid.min() == valid.max():
+        state = "has no data" if valid.size == 0 else f"is {valid[0]:g} everywhere"
+        raise InputError(f"{table.kind}[{name!r}]: {state} and cannot be scaled; {cure}")
+    if method == "zscore":
+        return float(valid.mean()), float(valid.std())
+    if method == "minmax":
+        return float(valid.min()), float(np.ptp(valid))
+    median = float(np.median(valid))
+    deviation = float(np.median(np.abs(valid - median)))
+    if deviation == 0:
+        raise InputError(
+            f"{table.kind}[{name!r}]: is {median:g} in {(valid == median).mean():.0%} of its values, so that their "
+            f"median absolute deviation is 0; take method='zscore', or {cure}"
+        )
+    return median, _MAD * deviation

@@ -1,13 +1,19 @@
-"""Atomic weights, masses of formulas, and factors between units of concentration."""
+"""Units of concentration: atomic weights, oxide factors, conversion of samples and bands."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from geoprospect._checks import did_you_mean
+import numpy as np
+
+from geoprospect._checks import check_names, did_you_mean
 from geoprospect.errors import InputError
+from geoprospect.geochem.columns import Data, as_survey, names_of, units_of
+from geoprospect.geochem.samples import Samples
 
 # Standard atomic weights 2021, abridged to five digits (https://doi.org/10.1515/pac-2019-0603). Elements without
 # a stable or long-lived isotope have none.
@@ -202,3 +208,116 @@ def is_unit(text: str) -> bool:
     except InputError:
         return False
     return True
+
+
+def convert_units(data: Data, to: str | Mapping[str, str]) -> Data:
+    """Convert concentrations to another unit, or to another species of the same element.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or Samples
+        Bands or elements with known units.
+    to : str or mapping
+        One unit for all, such as 'ppm'; or for some of them, by name, a unit ('ppb'), a species
+        ('Fe') or both ('Fe ppm'). Species are formulas: an oxide, a metal, total iron as TFe2O3,
+        Fe2O3T or FeOT. Units: see `geoprospect.geochem.units.unit_factor`.
+
+    Returns
+    -------
+    xarray.Dataset or Samples
+        Values in the new units, with detection limits; what was converted to a species has its
+        name. float32 stays float32, and bands backed by dask stay lazy.
+
+    Raises
+    ------
+    InputError
+        When a unit or species is unknown, no unit is known where one is needed, or two bands would
+        have one name.
+    NameNotFoundError
+        When a name is not there.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> samples = gp.Samples([[0, 0], [0, 90]], [[6.0, 0.5], [4.0, 2.5]], ["TFe2O3", "Au"], ["%", "ppm"], "EPSG:32649")
+    >>> converted = gp.convert_units(samples, {"TFe2O3": "Fe ppm", "Au": "ppb"})
+    >>> converted.elements, converted.units
+    (('Fe', 'Au'), ('ppm', 'ppb'))
+    >>> converted.values.round()
+    array([[41966.,   500.],
+           [27977.,  2500.]])
+    """
+    names, units = names_of(data), units_of(data)
+    wanted = dict.fromkeys(names, check_unit("to", to)) if isinstance(to, str) else dict(to)
+    check_names("to", wanted, names, "band or element")
+    plans = [plan_of(name, unit, wanted.get(name)) for name, unit in zip(names, units, strict=True)]
+    new_names, new_units = [plan.name for plan in plans], [plan.unit for plan in plans]
+    twice = [name for name, count in Counter(new_names).items() if count > 1]
+    if twice:
+        both = [name for name, new in zip(names, new_names, strict=True) if new == twice[0]]
+        raise InputError(
+            f"to: {' and '.join(map(repr, both))} would both be named {twice[0]!r}; leave one of them out first"
+        )
+    if isinstance(data, Samples):
+        factors = np.array([plan.factor for plan in plans])
+        return replace(
+            data, values=data.values * factors, limits=data.limits * factors,
+            elements=tuple(new_names), units=tuple(new_units),
+        )  # fmt: skip
+    bands, long_names = [], []
+    for name, plan in zip(names, plans, strict=True):
+        band = data[name].variable
+        same = np.issubdtype(band.dtype, np.floating)
+        bands.append(band.data * plan.factor if same else (band.data * plan.factor).astype(np.float32))
+        long_name = str(data[name].attrs.get("long_name", name))
+        species = plan.name if long_name == name else f"{plan.name}, from {long_name}"
+        long_names.append(long_name if plan.name == name else species)
+    result = as_survey(data, new_names, bands, new_units, long_names)
+    for name in set(names) - set(wanted):  # such as a class or an elevation, with all that is known of it
+        result[name] = data[name]
+    return result
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What becomes of a band when units are converted."""
+
+    name: str
+    unit: str
+    factor: float
+
+
+def plan_of(name: str, unit: str, to: str | None) -> _Plan:
+    """Return new name and unit, and the factor to them; `to` is a unit, a species, or both."""
+    if to is None:
+        return _Plan(name, unit, 1.0)
+    words = str(to).split()
+    species, target = (words[0], words[1]) if len(words) == 2 else ("", str(to).strip())
+    if not species and not is_unit(target):
+        species, target = target, unit
+    if len(words) > 2 or (len(words) == 2 and not is_unit(target)):
+        raise InputError(f"to[{name!r}]={to!r}: needs a unit ('ppm'), a species ('Fe'), or both ('Fe ppm')")
+    factor = 1.0
+    if species:
+        try:
+            factor = oxide_factor(name, species)
+        except InputError as err:
+            raise InputError(f"to[{name!r}]={to!r}: {err}") from None
+    if target == unit:
+        return _Plan(species or name, unit, factor)
+    if not unit:
+        raise InputError(
+            f"data[{name!r}]: its unit is not known; say it, read_samples(…, units={{{name!r}: 'ppm'}}) or "
+            f"survey[{name!r}].attrs['units'] = 'ppm'"
+        )
+    return _Plan(species or name, check_unit("to", target), factor * _factor(name, unit, target))
+
+
+def _factor(name: str, unit: str, to: str) -> float:
+    """Return the factor between units, or raise with the name of the band."""
+    if not is_unit(unit):
+        raise InputError(
+            f"data[{name!r}]: is in {unit!r}, which is no unit of concentration; leave it out, or name the bands to "
+            "convert: to={'Cu': 'ppm'}"
+        )
+    return unit_factor(unit, to)

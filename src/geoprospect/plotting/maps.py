@@ -1,8 +1,4 @@
-"""Maps with north up; the statistical figures of `panels` and `verdicts` are here under the same name.
-
-Every function draws into the `ax` that it is given, or makes a figure of its own, and returns
-the `Axes`. Nothing is computed here that another module has computed already.
-"""
+"""Draw maps with north up: samples, bands, windows, folds, probability."""
 
 from __future__ import annotations
 
@@ -45,17 +41,6 @@ from geoprospect.plotting._axes import (
     new_map,
     rings,
 )
-from geoprospect.plotting.charts import censoring_bars as censoring_bars
-from geoprospect.plotting.charts import confusion_matrix as confusion_matrix
-from geoprospect.plotting.charts import correlation_matrix as correlation_matrix
-from geoprospect.plotting.charts import ecdf_panel as ecdf_panel
-from geoprospect.plotting.charts import log_ratio_biplot as log_ratio_biplot
-from geoprospect.plotting.charts import roc_panel as roc_panel
-from geoprospect.plotting.charts import training_curves as training_curves
-from geoprospect.plotting.charts import z_auc_bars as z_auc_bars
-from geoprospect.plotting.verdicts import auc_intervals as auc_intervals
-from geoprospect.plotting.verdicts import null_control_intervals as null_control_intervals
-from geoprospect.plotting.verdicts import success_rates as success_rates
 
 # Beneath outlines in colour.
 _PALE = LinearSegmentedColormap.from_list("pale", ["white", "0.5"])

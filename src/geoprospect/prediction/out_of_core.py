@@ -21,7 +21,7 @@ from geoprospect._devices import resolve_device
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.gridding.sample_support import Distances, places_on
-from geoprospect.io.lazy import SurveyLike, open_source
+from geoprospect.io.disk_sources import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.io.writers import check_store, small_cache, write_cog, write_zarr
 from geoprospect.models.model import ProspectivityModel, check_model

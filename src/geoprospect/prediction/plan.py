@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from geoprospect._devices import resolve_device
 from geoprospect.grid import Grid
-from geoprospect.io.lazy import SurveyLike, open_source
+from geoprospect.io.disk_sources import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.models.model import ProspectivityModel, check_model
 from geoprospect.prediction.engine import (

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from geoprospect._checks import check_choice, check_number
-from geoprospect.areas import cell_areas
 from geoprospect.errors import InputError
 from geoprospect.geochem.units import unit_factor
-from geoprospect.grid import Grid, check_north_up, grid_of_survey
+from geoprospect.grid import Grid, cell_areas, check_north_up, grid_of_survey
 from geoprospect.io.deposits import check_deposits
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.prediction.predict import predict

@@ -18,9 +18,8 @@ from scipy import stats
 from scipy.special import wrightomega
 
 from geoprospect._checks import check_number, first_rows, user_level
-from geoprospect.areas import cell_areas, ellipsoid, unit_km
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, cell_areas, ellipsoid, unit_km
 from geoprospect.stats.calibration import SURE, checked_probability, log_odds
 
 log = logging.getLogger("geoprospect")

@@ -14,9 +14,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from geoprospect._checks import check_number, first_rows, user_level
-from geoprospect.areas import cell_areas
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.grid import Grid
+from geoprospect.grid import Grid, cell_areas
 
 Floats = NDArray[np.float64]
 
