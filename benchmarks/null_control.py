@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 import geoprospect as gp
+from geoprospect.validation.null_control import NullControl
 
 PARTS, PATTERNS, EPOCHS = 4, 6, 12
 
@@ -35,7 +36,7 @@ def main():
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         parts = list(pool.map(part, range(PARTS)))
     table = pd.concat([one.table for one in parts], ignore_index=True).rename_axis("pattern")
-    control = gp.NullControl(table, sum(one.skipped for one in parts))
+    control = NullControl(table, sum(one.skipped for one in parts))
     print(
         f"geoprospect {gp.__version__}, torch {torch.__version__}; resnet18, {EPOCHS} epochs of recipe 'quick' in "
         f"batches of 32, {time.perf_counter() - start:.0f} s\n"

@@ -56,7 +56,7 @@ def main() -> None:
     gp.write_layers({"targets": targets, "cells": cells}, options.out / "targets.gpkg")
 
     # The paper's protocol: cells of the very ground that the model was trained on.
-    paper = gp.evaluate(cells, area.deposits)
+    paper = gp.stats.evaluate(cells, area.deposits)
     print(
         f"\nThe paper's protocol, on ground that was trained on: accuracy {paper.accuracy:.3f} (all barren: "
         f"{paper.accuracy_barren:.3f}), balanced accuracy {paper.balanced_accuracy:.3f}"

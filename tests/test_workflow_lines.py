@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 
 import geoprospect as gp
+from geoprospect.validation.scores import Scores
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -87,7 +88,7 @@ def test_the_lines_lead_from_a_table_of_samples_to_a_map(
     assert (int(windows.labels.sum()), len(windows)) == (212, 437)
 
     scores, model = names["scores"], names["model"]
-    assert isinstance(scores, gp.Scores)
+    assert isinstance(scores, Scores)
     assert "shufflenet_v2_x1_0" in scores.summary
     assert scores.table.loc["random forest", "auc"] > 0.6
     assert isinstance(model, gp.ProspectivityModel)

@@ -374,7 +374,7 @@ def test_the_first_factor_of_moss_in_kola_is_the_smelters(data_folder):
     assert set(loadings["F1"].nsmallest(3).index) == {"Tl", "Mn", "Rb"}
     zones = [shapely.Polygon(pd.read_csv(folder / f"StatDA_smelter_zone_{name}.csv")) for name in ("monch", "nizap")]
     inside = np.any([shapely.contains_xy(zone, *points.T) for zone in zones], axis=0)
-    assert gp.rank_auc(inside, scores.values[:, 0]) > 0.95
+    assert gp.stats.rank_auc(inside, scores.values[:, 0]) > 0.95
     # The classical factor, computed by hand: eigenvectors of the covariance of the clr.
     logs = np.log(moss[names].to_numpy())
     ratios = logs - logs.mean(axis=1, keepdims=True)
@@ -393,7 +393,8 @@ def test_ranks_do_not_see_a_logarithm_but_a_log_ratio(data_folder):
     north = given.values[:, names.index("Mg")] > 6000
     copper = names.index("Cu")
     plain, logs, ratios = (
-        gp.rank_auc(north, one.values[:, copper]) for one in (given, transform(given, "log10"), transform(given, "clr"))
+        gp.stats.rank_auc(north, one.values[:, copper])
+        for one in (given, transform(given, "log10"), transform(given, "clr"))
     )
     assert logs == plain
     assert abs(ratios - plain) > 0.02

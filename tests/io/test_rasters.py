@@ -526,4 +526,4 @@ def test_the_rasters_of_flin_flon_know_the_deposits_as_their_makers_say(data_fol
     at = values[row, col]
     at, elsewhere = at[np.isfinite(at)], values[np.isfinite(values)]
     labels = np.repeat([1, 0], [at.size, elsewhere.size])
-    assert gp.rank_auc(labels, np.concatenate([at, elsewhere])) == pytest.approx(0.758, abs=0.02)
+    assert gp.stats.rank_auc(labels, np.concatenate([at, elsewhere])) == pytest.approx(0.758, abs=0.02)

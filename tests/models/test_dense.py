@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import geoprospect as gp
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.models import dense
-from geoprospect.models.dense import Dense
+from geoprospect.models.dense import Dense, DenseCheck
 from geoprospect.models.networks import EXACT_HALO, NETWORKS, Crop, build_network, last_features, set_halo
 from geoprospect.prediction import engine
 
@@ -492,8 +492,8 @@ def test_a_check_compares_the_two_maps_at_the_windows_and_by_the_deposits() -> N
     assert check.largest_difference == pytest.approx(np.abs(alone - slid).max(), rel=1e-5)
     assert check.change_side == np.mean((alone > 0.5) != (slid > 0.5))
     assert check.rank_correlation == pytest.approx(spearmanr(alone, slid).statistic)
-    assert check.auc_window == pytest.approx(gp.rank_auc(holds, alone))
-    assert check.auc_dense == pytest.approx(gp.rank_auc(holds, slid))
+    assert check.auc_window == pytest.approx(gp.stats.rank_auc(holds, alone))
+    assert check.auc_dense == pytest.approx(gp.stats.rank_auc(holds, slid))
     few = gp.check_dense(model, survey, 20, deposits, n=5, device="cpu", rng=0)
     assert few.n == holds.sum() + 5
     plain = gp.check_dense(model, survey, 20, n=5, device="cpu", rng=0)
@@ -510,12 +510,12 @@ def test_a_check_compares_the_two_maps_at_the_windows_and_by_the_deposits() -> N
 def test_a_check_passes_when_ranks_sides_and_auc_agree(changed: dict[str, float], passed: bool) -> None:
     fields = {"n": 9, "mean_difference": 0.01, "difference_99": 0.1, "largest_difference": 0.2, "change_side": 0.01,
               "rank_correlation": 0.99, "auc_window": 0.9, "auc_dense": 0.89}  # fmt: skip
-    check = gp.DenseCheck(**fields | changed)  # type: ignore[arg-type]
+    check = DenseCheck(**fields | changed)  # type: ignore[arg-type]
     assert check.passed is passed
     assert ("can stand for" in check.summary) is passed
 
 
-GOOD = gp.DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993)
+GOOD = DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993)
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ GOOD = gp.DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993)
     ],
 )
 def test_auto_is_dense_only_where_the_model_has_shown_that_it_may_be(
-    halo: int, check: gp.DenseCheck | None, mode: str, why: str, caplog: pytest.LogCaptureFixture
+    halo: int, check: DenseCheck | None, mode: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = dataclasses.replace(as_model(0), settings={"halo": halo}, dense_check=check)
     with caplog.at_level(logging.INFO, logger="geoprospect"):
@@ -549,7 +549,7 @@ def test_a_check_is_kept_with_the_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="check: is a bool, needs a DenseCheck"):
         model.dense_checked(True)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="needs exactly the keys"):
-        gp.DenseCheck.from_dict({"n": 3})
+        DenseCheck.from_dict({"n": 3})
 
 
 def test_a_check_of_a_survey_without_data_says_so() -> None:

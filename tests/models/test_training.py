@@ -160,7 +160,7 @@ def test_ore_that_shows_as_a_bright_blob_is_found_in_windows_held_back() -> None
     fit, held_back = many[::2], many[1::2]
     model = train(fit, survey, network="resnet18", recipe="gao2022", epochs=7, batch=16)
     assert model.history["loss"].iloc[-1] < model.history["loss"].iloc[0] / 2
-    assert gp.rank_auc(held_back.labels, gp.predict_windows(model, survey, held_back, "cpu")) > 0.9
+    assert gp.stats.rank_auc(held_back.labels, gp.predict_windows(model, survey, held_back, "cpu")) > 0.9
 
 
 def test_labels_go_with_their_windows(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -666,7 +666,7 @@ def test_what_is_watched_is_what_predicting_those_windows_gives() -> None:
     p = gp.predict_windows(model, survey, windows[test], "cpu")
     best = model.history.iloc[model.settings["best_epochs"][0] - 1]
     truth = windows.labels[test]
-    assert best["monitor_auc"] == pytest.approx(gp.rank_auc(truth, p), abs=1e-9)
+    assert best["monitor_auc"] == pytest.approx(gp.stats.rank_auc(truth, p), abs=1e-9)
     assert best["monitor_loss"] == pytest.approx(-np.log(np.where(truth == 1, p, 1 - p)).mean(), rel=1e-4)
 
 

@@ -97,9 +97,9 @@ def test_many_roc_curves_differ_in_colour_or_dash():
 def test_the_legend_holds_the_interval_of_the_area(level: float):
     rng = np.random.default_rng(0)
     truth, scores = np.repeat([0, 1], [40, 20]), rng.normal(np.repeat([0, 1], [40, 20]))
-    low, high = gp.auc_interval(truth, scores, level)
+    low, high = gp.stats.auc_interval(truth, scores, level)
     ax = roc_panel({"Cu": (truth, scores)}, level=level)
-    assert labels_of(ax)[0] == f"{gp.rank_auc(truth, scores):.3f} ({low:.2f}–{high:.2f})  Cu"
+    assert labels_of(ax)[0] == f"{gp.stats.rank_auc(truth, scores):.3f} ({low:.2f}–{high:.2f})  Cu"
     assert ax.get_legend().get_title().get_text() == f"AUC ({100 * level:g} % interval)"
 
 
@@ -327,7 +327,7 @@ def test_a_curve_is_the_share_of_values_up_to_a_place():
         assert height(ore, x) == pytest.approx((values[:30] <= x).mean())
         assert height(barren, x) == pytest.approx((values[30:] <= x).mean())
     assert ax.get_xscale() == "log"
-    assert ax.get_title(loc="left") == f"Cu   AUC {gp.rank_auc(truth, values):.2f}"
+    assert ax.get_title(loc="left") == f"Cu   AUC {gp.stats.rank_auc(truth, values):.2f}"
     assert texts_of(ax) == ["30 ore\n200 barren"]
     for line in ax.lines:
         assert tuple(line.get_xdata()[[0, -1]]) == ax.get_xlim()

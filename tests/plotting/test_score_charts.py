@@ -33,7 +33,7 @@ def test_methods_stand_in_the_order_of_the_table_with_their_numbers():
 
 
 def test_a_curve_of_captures_is_that_of_the_rates_and_its_dot_the_crossing():
-    rates = gp.Rates(low=[0.0, 0.3], high=[0.1, 0.4])
+    rates = gp.stats.Rates(low=[0.0, 0.3], high=[0.1, 0.4])
     ax = gp.plotting.success_rates({"map": rates})
     curve = max(ax.lines, key=lambda line: len(line.get_xdata()))
     np.testing.assert_allclose(curve.get_ydata(), rates.capture(curve.get_xdata()))
@@ -44,7 +44,7 @@ def test_a_curve_of_captures_is_that_of_the_rates_and_its_dot_the_crossing():
 
 @pytest.mark.parametrize("n", [8, 20])
 def test_curves_differ_in_colour_or_dash(n):
-    ax = gp.plotting.success_rates({f"method {i}": gp.Rates(low=[0.1], high=[0.2]) for i in range(n)})
+    ax = gp.plotting.success_rates({f"method {i}": gp.stats.Rates(low=[0.1], high=[0.2]) for i in range(n)})
     curves = [line for line in ax.lines if len(line.get_xdata()) > 2]
     looks = [(to_hex(line.get_color()), line.get_linestyle()) for line in curves]
     assert len(set(looks)) == n

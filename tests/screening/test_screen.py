@@ -69,14 +69,14 @@ def test_the_numbers_are_those_of_their_definitions():
     ore = np.isin(np.arange(3000), ore_cells(GRID, deposits))
     for name in survey:
         values = survey[name].values.ravel().astype(float)
-        auc, se, row = gp.rank_auc(ore, values), gp.auc_standard_error(ore, values), ranking.loc[name]
+        auc, se, row = gp.stats.rank_auc(ore, values), gp.stats.auc_standard_error(ore, values), ranking.loc[name]
         assert row[["auc", "se", "z_auc"]].to_list() == pytest.approx([auc, se, (auc - 0.5) / se], rel=1e-12)
         independent = mannwhitneyu(values[ore], values[~ore], method="asymptotic", use_continuity=False)
         assert row["p"] == pytest.approx(independent.pvalue, rel=1e-9)
         hanley = gp.screen(survey, deposits, n_barren=3000, draws=1, error="hanley-mcneil").loc[name]
-        assert hanley[["se", "z_auc"]].to_list() == pytest.approx(gp.z_auc(auc, 20, 2980), rel=1e-12)
+        assert hanley[["se", "z_auc"]].to_list() == pytest.approx(gp.stats.z_auc(auc, 20, 2980), rel=1e-12)
     for how in ("holm", "bh"):
-        np.testing.assert_array_equal(ranking[f"p_{how}"], gp.adjust_p(ranking["p"], how))
+        np.testing.assert_array_equal(ranking[f"p_{how}"], gp.stats.adjust_p(ranking["p"], how))
     assert (ranking["n_barren"] == 2980).all()
     assert ranking["z_null"].abs().is_monotonic_decreasing
 
@@ -257,7 +257,7 @@ def test_screening_points_are_what_is_scored():
     survey, deposits = planted()
     ranking = gp.screen(survey, deposits, rng=3, draws=1)
     for name, (labels, values) in gp.screening_points(survey, deposits, rng=3).items():
-        assert gp.rank_auc(labels, values) == ranking.loc[name, "auc"]
+        assert gp.stats.rank_auc(labels, values) == ranking.loc[name, "auc"]
 
 
 def test_turned_dims_make_no_difference():
@@ -315,7 +315,7 @@ def test_one_draw_is_luck_and_the_spread_of_several_says_how_much():
     free = np.setdiff1d(np.arange(3000), ore)
     draws = [np.sort(generator.choice(free, 50, replace=False)) for _ in range(8)]
     cu = survey["Cu"].values.ravel()
-    aucs = [gp.rank_auc(np.repeat([1, 0], [20, 50]), cu[np.concatenate([ore, one])]) for one in draws]
+    aucs = [gp.stats.rank_auc(np.repeat([1, 0], [20, 50]), cu[np.concatenate([ore, one])]) for one in draws]
     assert ranking.loc["Cu", ["auc", "auc_sd"]].to_list() == pytest.approx([np.mean(aucs), np.std(aucs, ddof=1)])
     assert np.isnan(gp.screen(survey, deposits, draws=1)["auc_sd"]).all()
     assert (gp.screen(survey, deposits, n_barren=3000)["auc_sd"] < 1e-12).all()
@@ -363,7 +363,7 @@ def test_the_contrast_is_that_of_the_highest_tenth_of_the_ground():
     for name, sign in (("Cu", 1), ("F", -1)):
         values = sign * survey[name].values.ravel().astype(float)
         pattern = values >= np.quantile(values, 0.9)
-        weights = gp.weights_of_evidence((pattern & ore).sum(), 20, pattern.sum(), 3000)
+        weights = gp.stats.weights_of_evidence((pattern & ore).sum(), 20, pattern.sum(), 3000)
         expected = [weights.contrast, weights.studentised]
         assert ranking.loc[name, ["contrast", "contrast_studentised"]].to_list() == pytest.approx(expected)
     wider = gp.screen(survey, deposits, pattern_area=0.5)
@@ -494,7 +494,7 @@ def test_the_way_of_the_paper_is_there_by_name():
     for _, row in ranking.iterrows():
         k = (row["auc"] - 0.5) * 2 * row["n_ore"]
         assert k == pytest.approx(round(k))  # hard labels on 20 and 20 points: steps of 1/40
-        assert [row["se"], row["z_auc"]] == pytest.approx(gp.z_auc(row["auc"], 20, 20))
+        assert [row["se"], row["z_auc"]] == pytest.approx(gp.stats.z_auc(row["auc"], 20, 20))
         assert row["selected"] == (row["z_auc"] >= 2.58)
     honest = gp.screen(survey, deposits, statistic="svm", draws=1, permutations=0, rule="holm")
     sens_and_spec = honest.loc["Cu", "auc"]

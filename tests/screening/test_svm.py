@@ -39,18 +39,18 @@ def test_the_auc_of_labels_is_the_balanced_accuracy():
     scores = svm_scores(labels, values, region)
     right = [(scores[labels == 1] > 0).mean(), (scores[labels == 0] <= 0).mean()]
     assert auc_of_labels(labels, scores) == pytest.approx(np.mean(right))
-    assert auc_of_labels(labels, scores) != pytest.approx(gp.rank_auc(labels, scores))
+    assert auc_of_labels(labels, scores) != pytest.approx(gp.stats.rank_auc(labels, scores))
 
 
 def test_scores_of_two_machines_are_not_compared():
     labels, values, region = drawn()
     scores = svm_scores(labels, values, region)
-    parts = [(gp.rank_auc(labels[region == r], scores[region == r]),
+    parts = [(gp.stats.rank_auc(labels[region == r], scores[region == r]),
               labels[region == r].sum() * (1 - labels[region == r]).sum()) for r in range(4)]  # fmt: skip
     expected = np.average([a for a, _ in parts], weights=[w for _, w in parts])
     assert auc_of_scores(labels, scores, region) == pytest.approx(expected)
     assert auc_of_scores(labels, scores + 100 * region, region) == pytest.approx(expected)
-    assert auc_of_scores(labels, scores) == gp.rank_auc(labels, scores)
+    assert auc_of_scores(labels, scores) == gp.stats.rank_auc(labels, scores)
 
 
 def test_a_region_that_holds_all_of_a_class_cannot_be_tested():

@@ -53,60 +53,60 @@ def slow_delong(labels, *scores):
 def test_delongs_error_is_that_of_its_definition(pairs):
     labels, scores = zip(*pairs, strict=True)
     expected = math.sqrt(max(slow_delong(labels, scores)[0, 0], 0))
-    assert gp.auc_standard_error(labels, scores) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert gp.stats.auc_standard_error(labels, scores) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @given(LABELLED)
 def test_the_null_z_is_that_of_mann_and_whitney(pairs):
     labels, scores = map(np.array, zip(*pairs, strict=True))
-    z = gp.null_z(labels, scores)
+    z = gp.stats.null_z(labels, scores)
     if scores.min() == scores.max():
         assert z == 0
         return
     test = mannwhitneyu(scores[labels], scores[~labels], method="asymptotic", use_continuity=False)
     assert 2 * norm.sf(abs(z)) == pytest.approx(test.pvalue, rel=1e-9)
-    assert np.sign(z) == np.sign(gp.rank_auc(labels, scores) - 0.5)
+    assert np.sign(z) == np.sign(gp.stats.rank_auc(labels, scores) - 0.5)
 
 
 @given(LABELLED)
 def test_ranks_alone_count_and_swapped_labels_mirror(pairs):
     labels, scores = map(np.array, zip(*pairs, strict=True))
     for how in ("delong", "hanley-mcneil", "null"):
-        se = gp.auc_standard_error(labels, scores, how)
-        assert gp.auc_standard_error(labels, np.exp(scores) * 1e3, how) == pytest.approx(se, abs=1e-12)
+        se = gp.stats.auc_standard_error(labels, scores, how)
+        assert gp.stats.auc_standard_error(labels, np.exp(scores) * 1e3, how) == pytest.approx(se, abs=1e-12)
         if how != "hanley-mcneil":  # which is not the same for n1 and n2
-            assert gp.auc_standard_error(~labels, scores, how) == pytest.approx(se, abs=1e-12)
-    low, high = gp.auc_interval(labels, scores)
-    auc = gp.rank_auc(labels, scores)
+            assert gp.stats.auc_standard_error(~labels, scores, how) == pytest.approx(se, abs=1e-12)
+    low, high = gp.stats.auc_interval(labels, scores)
+    auc = gp.stats.rank_auc(labels, scores)
     assert 0 <= low <= auc <= high <= 1
     assert high > low
-    assert gp.auc_interval(~labels, scores) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+    assert gp.stats.auc_interval(~labels, scores) == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
 def test_the_images_of_hanley_and_mcneil():
-    assert gp.rank_auc(LABELS, RATINGS) == pytest.approx(0.893, abs=5e-4)
-    assert gp.auc_standard_error(LABELS, RATINGS, "hanley-mcneil") == pytest.approx(0.032, abs=1e-3)
-    assert gp.rank_auc(LABELS, RATINGS) == pytest.approx(roc_auc_score(LABELS, RATINGS), rel=1e-12)
-    assert gp.auc_standard_error(LABELS, RATINGS) == pytest.approx(math.sqrt(slow_delong(LABELS, RATINGS)[0, 0]))
+    assert gp.stats.rank_auc(LABELS, RATINGS) == pytest.approx(0.893, abs=5e-4)
+    assert gp.stats.auc_standard_error(LABELS, RATINGS, "hanley-mcneil") == pytest.approx(0.032, abs=1e-3)
+    assert gp.stats.rank_auc(LABELS, RATINGS) == pytest.approx(roc_auc_score(LABELS, RATINGS), rel=1e-12)
+    assert gp.stats.auc_standard_error(LABELS, RATINGS) == pytest.approx(math.sqrt(slow_delong(LABELS, RATINGS)[0, 0]))
 
 
 def test_hard_labels_have_the_error_of_two_proportions():
     labels = np.repeat([1, 0], [40, 60])
     called = np.concatenate([np.repeat([1, 0], [30, 10]), np.repeat([1, 0], [15, 45])])
-    se = gp.auc_standard_error(labels, called, "binomial")
+    se = gp.stats.auc_standard_error(labels, called, "binomial")
     assert se == pytest.approx(math.sqrt(0.75 * 0.25 / 40 + 0.75 * 0.25 / 60) / 2)
     # DeLong's is the same but for n - 1 in place of n.
-    assert gp.auc_standard_error(labels, called) == pytest.approx(se, rel=0.02)
-    assert gp.auc_standard_error(labels, np.ones(100), "binomial") == 0
+    assert gp.stats.auc_standard_error(labels, called) == pytest.approx(se, rel=0.02)
+    assert gp.stats.auc_standard_error(labels, np.ones(100), "binomial") == 0
     with pytest.raises(InputError, match="scores: have 3 different values"):
-        gp.auc_standard_error(labels, np.arange(100) % 3, "binomial")
+        gp.stats.auc_standard_error(labels, np.arange(100) % 3, "binomial")
 
 
 def test_each_proportion_of_hard_labels_has_the_error_of_its_own_count():
     labels = np.repeat([1, 0], [10, 90])
     called = np.repeat([1, 0, 1, 0], [5, 5, 9, 81])  # half of the ore, 9 in 10 of the barren
     expected = math.sqrt(0.5 * 0.5 / 10 + 0.9 * 0.1 / 90) / 2
-    assert gp.auc_standard_error(labels, called, "binomial") == pytest.approx(expected)
+    assert gp.stats.auc_standard_error(labels, called, "binomial") == pytest.approx(expected)
 
 
 def test_the_binomial_error_makes_gold_of_table_1_more_certain_than_the_paper_says():
@@ -117,9 +117,9 @@ def test_the_binomial_error_makes_gold_of_table_1_more_certain_than_the_paper_sa
         [np.repeat([1, 0], [right[1], 122 - right[1]]), np.repeat([0, 1], [right[0], 122 - right[0]])]
     )
     labels = np.repeat([1, 0], 122)
-    assert gp.rank_auc(labels, called) == pytest.approx(a)
-    assert (a - 0.5) / gp.auc_standard_error(labels, called, "binomial") == pytest.approx(3.27, abs=0.01)
-    assert (a - 0.5) / gp.auc_standard_error(labels, called, "hanley-mcneil") == pytest.approx(2.8395, abs=1e-4)
+    assert gp.stats.rank_auc(labels, called) == pytest.approx(a)
+    assert (a - 0.5) / gp.stats.auc_standard_error(labels, called, "binomial") == pytest.approx(3.27, abs=0.01)
+    assert (a - 0.5) / gp.stats.auc_standard_error(labels, called, "hanley-mcneil") == pytest.approx(2.8395, abs=1e-4)
 
 
 @pytest.mark.parametrize("how", ["delong", "hanley-mcneil", "null"])
@@ -128,8 +128,8 @@ def test_errors_are_the_spread_of_repeated_surveys(how):
     shift = 0.0 if how == "null" else 1.0
     labels = np.repeat([1, 0], [30, 50])
     scores = rng.normal(size=(3000, 80)) + shift * labels
-    aucs = [gp.rank_auc(labels, one) for one in scores]
-    errors = [gp.auc_standard_error(labels, one, how) for one in scores[:500]]
+    aucs = [gp.stats.rank_auc(labels, one) for one in scores]
+    errors = [gp.stats.auc_standard_error(labels, one, how) for one in scores[:500]]
     assert np.mean(errors) == pytest.approx(np.std(aucs), rel=0.06)
 
 
@@ -138,42 +138,42 @@ def test_intervals_hold_the_truth_as_often_as_they_say_or_more(separation):
     rng = np.random.default_rng(1)
     truth = norm.cdf(separation / math.sqrt(2))
     labels = np.repeat([1, 0], [25, 40])
-    held = [low <= truth <= high for low, high in
-            (gp.auc_interval(labels, rng.normal(size=65) + separation * labels, 0.9) for _ in range(1500))]  # fmt: skip
+    draws = (rng.normal(size=65) + separation * labels for _ in range(1500))
+    held = [low <= truth <= high for low, high in (gp.stats.auc_interval(labels, one, 0.9) for one in draws)]
     assert 0.88 <= np.mean(held) <= 0.975
 
 
 def test_perfect_and_absent_classes_are_defined():
-    assert gp.auc_standard_error([0, 0, 1, 1], [1, 2, 3, 4]) == 0
-    assert gp.auc_standard_error([0, 0, 1, 1], [1, 1, 1, 1], "null") == 0
-    assert gp.null_z([0, 0, 1, 1], [1, 1, 1, 1]) == 0
-    assert math.isnan(gp.auc_standard_error([1, 1], [1, 2]))
-    assert math.isnan(gp.auc_standard_error([1, 0, 0], [1, 2, 3]))  # one point has no variance
-    assert math.isnan(gp.null_z([0, 0], [1, 2]))
-    assert np.isnan(gp.auc_interval([0, 0], [1, 2])).all()
-    low, high = gp.auc_interval(np.repeat([0, 1], 50), np.arange(100))
+    assert gp.stats.auc_standard_error([0, 0, 1, 1], [1, 2, 3, 4]) == 0
+    assert gp.stats.auc_standard_error([0, 0, 1, 1], [1, 1, 1, 1], "null") == 0
+    assert gp.stats.null_z([0, 0, 1, 1], [1, 1, 1, 1]) == 0
+    assert math.isnan(gp.stats.auc_standard_error([1, 1], [1, 2]))
+    assert math.isnan(gp.stats.auc_standard_error([1, 0, 0], [1, 2, 3]))  # one point has no variance
+    assert math.isnan(gp.stats.null_z([0, 0], [1, 2]))
+    assert np.isnan(gp.stats.auc_interval([0, 0], [1, 2])).all()
+    low, high = gp.stats.auc_interval(np.repeat([0, 1], 50), np.arange(100))
     assert 0.9 < low < 1
     assert high == 1
-    assert gp.auc_interval(np.repeat([1, 0], 50), np.arange(100)) == pytest.approx((0, 1 - low))
+    assert gp.stats.auc_interval(np.repeat([1, 0], 50), np.arange(100)) == pytest.approx((0, 1 - low))
     with pytest.raises(InputError, match="scores: need numbers"):
-        gp.rank_auc([0, 1], ["low", "high"])
+        gp.stats.rank_auc([0, 1], ["low", "high"])
     for level in (0, 1, 95):
         with pytest.raises(InputError, match="level"):
-            gp.auc_interval([0, 1], [1, 2], level)
+            gp.stats.auc_interval([0, 1], [1, 2], level)
 
 
 def test_intervals_of_few_ore_points_hold_the_truth_too():
     rng = np.random.default_rng(3)
     truth = norm.cdf(2 / math.sqrt(2))
     labels = np.repeat([1, 0], [5, 300])
-    bounds = [gp.auc_interval(labels, rng.normal(size=305) + 2 * labels) for _ in range(1000)]
+    bounds = [gp.stats.auc_interval(labels, rng.normal(size=305) + 2 * labels) for _ in range(1000)]
     assert 0.93 <= np.mean([low <= truth <= high for low, high in bounds]) <= 0.99
 
 
 @pytest.mark.parametrize(("n_ore", "n_barren"), [(3, 3), (10, 40), (5, 2000)])
 def test_the_bound_of_a_perfect_separation_is_newcombes(n_ore, n_barren):
     labels = np.repeat([1, 0], [n_ore, n_barren])
-    low, _ = gp.auc_interval(labels, labels)
+    low, _ = gp.stats.auc_interval(labels, labels)
     m = (n_ore + n_barren) / 2 - 1
     variance = low * (1 - low) * (1 + m * (1 - low) / (2 - low) + m * low / (1 + low)) / (n_ore * n_barren)
     assert 1 - low == pytest.approx(norm.isf(0.025) * math.sqrt(variance), rel=1e-6)
@@ -186,29 +186,29 @@ def test_the_bound_of_a_perfect_separation_is_newcombes(n_ore, n_barren):
 def test_paired_scores_are_compared_as_delong_defines(pairs, seed):
     labels, a = map(np.array, zip(*pairs, strict=True))
     b = np.round(a + np.random.default_rng(seed).normal(size=a.size))
-    compared = gp.compare_aucs(labels, a, b)
+    compared = gp.stats.compare_aucs(labels, a, b)
     cov = slow_delong(labels, a, b)
     se = math.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0))
     assert compared.se == pytest.approx(se, abs=1e-8)
-    assert compared.difference == pytest.approx(gp.rank_auc(labels, a) - gp.rank_auc(labels, b))
+    assert compared.difference == pytest.approx(gp.stats.rank_auc(labels, a) - gp.stats.rank_auc(labels, b))
     if se > 1e-6:
         assert compared.p == pytest.approx(2 * norm.sf(abs(compared.difference) / se))
-    reverse = gp.compare_aucs(labels, b, a)
+    reverse = gp.stats.compare_aucs(labels, b, a)
     assert (reverse.z, reverse.p) == pytest.approx((-compared.z, compared.p))
 
 
 def test_a_score_does_not_differ_from_itself_and_lone_points_cannot_be_compared():
-    same = gp.compare_aucs(LABELS, RATINGS, RATINGS * 2 + 1)
+    same = gp.stats.compare_aucs(LABELS, RATINGS, RATINGS * 2 + 1)
     assert (same.difference, same.z, same.p) == (0, 0, 1)
     with pytest.raises(InputError, match="1 ore points"):
-        gp.compare_aucs([1, 0, 0], [1, 2, 3], [1, 2, 3])
+        gp.stats.compare_aucs([1, 0, 0], [1, 2, 3], [1, 2, 3])
 
 
 def test_equal_scores_are_told_apart_at_the_nominal_rate():
     rng = np.random.default_rng(2)
     labels = np.repeat([1, 0], [40, 60])
     signal = rng.normal(size=(800, 100)) + labels
-    p = [gp.compare_aucs(labels, one + rng.normal(size=100), one + rng.normal(size=100)).p for one in signal]
+    p = [gp.stats.compare_aucs(labels, one + rng.normal(size=100), one + rng.normal(size=100)).p for one in signal]
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.03)
 
 
@@ -263,10 +263,10 @@ def test_clusters_of_one_point_have_delongs_error(pairs, seed):
     labels, a = map(np.array, zip(*pairs, strict=True))
     alone = np.random.default_rng(seed).permutation(a.size)
     auc, se = clustered_auc(labels, a, alone)
-    assert auc == pytest.approx(gp.rank_auc(labels, a), abs=1e-12)
-    assert se**2 == pytest.approx(gp.auc_standard_error(labels, a) ** 2, abs=1e-12)
+    assert auc == pytest.approx(gp.stats.rank_auc(labels, a), abs=1e-12)
+    assert se**2 == pytest.approx(gp.stats.auc_standard_error(labels, a) ** 2, abs=1e-12)
     b = np.round(a + np.random.default_rng(seed).normal(size=a.size))
-    ours, theirs = compare_clustered_aucs(labels, a, b, alone), gp.compare_aucs(labels, a, b)
+    ours, theirs = compare_clustered_aucs(labels, a, b, alone), gp.stats.compare_aucs(labels, a, b)
     assert ours.se**2 == pytest.approx(theirs.se**2, abs=1e-12)
     assert (ours.auc_a, ours.auc_b) == pytest.approx((theirs.auc_a, theirs.auc_b), abs=1e-12)
     if theirs.se > 1e-6:
@@ -276,7 +276,7 @@ def test_clusters_of_one_point_have_delongs_error(pairs, seed):
 
 def test_many_single_points_have_the_p_value_of_delong():
     labels, a, b, _, _ = grouped(0, mixed=False, size=4000)
-    ours, theirs = compare_clustered_aucs(labels, a, b, np.arange(labels.size)), gp.compare_aucs(labels, a, b)
+    ours, theirs = compare_clustered_aucs(labels, a, b, np.arange(labels.size)), gp.stats.compare_aucs(labels, a, b)
     assert 1000 < ours.df <= labels.size
     assert theirs.df == math.inf
     assert ours.p == pytest.approx(theirs.p, rel=0.02)
@@ -309,7 +309,7 @@ def test_points_that_are_there_twice_say_nothing_new():
         clustered_auc_interval(labels, a, alone)
     )
     assert compare_clustered_aucs(*twice).p == pytest.approx(compare_clustered_aucs(labels, a, b, alone).p)
-    assert gp.auc_standard_error(*twice[:2]) < 0.5 * gp.auc_standard_error(labels, a)
+    assert gp.stats.auc_standard_error(*twice[:2]) < 0.5 * gp.stats.auc_standard_error(labels, a)
 
 
 def test_a_fold_without_both_classes_does_not_count():
@@ -355,11 +355,11 @@ def test_too_few_clusters_have_no_error_and_cannot_be_compared():
 def test_without_an_error_the_interval_is_that_of_as_many_points_as_clusters():
     labels, clusters = np.repeat([1, 0], [12, 20]), np.repeat(np.arange(9), [4, 4, 4, 4, 4, 4, 4, 2, 2])
     low, high = clustered_auc_interval(labels, labels, clusters)
-    assert (low, high) == pytest.approx(gp.auc_interval(np.repeat([1, 0], [3, 6]), np.repeat([1, 0], [3, 6])))
+    assert (low, high) == pytest.approx(gp.stats.auc_interval(np.repeat([1, 0], [3, 6]), np.repeat([1, 0], [3, 6])))
     assert (1 - high, 1 - low) == pytest.approx(clustered_auc_interval(labels, -labels, clusters))
     flat = clustered_auc_interval(labels, np.ones(32), clusters)
     assert flat[0] == pytest.approx(1 - flat[1])
-    assert flat == pytest.approx(gp.auc_interval(np.repeat([1, 0], [3, 6]), np.ones(9)))
+    assert flat == pytest.approx(gp.stats.auc_interval(np.repeat([1, 0], [3, 6]), np.ones(9)))
     same = compare_clustered_aucs(labels, np.arange(32), np.arange(32) * 2, clusters)
     assert (same.difference, same.z, same.p) == (0, 0, 1)
     apart = compare_clustered_aucs(labels, labels, -labels, clusters)
@@ -413,8 +413,8 @@ def test_clustered_intervals_hold_the_truth_about_as_often_as_they_say_and_delon
         scores = math.sqrt(0.8) * rng.normal(size=125)[cluster] + math.sqrt(0.2) * rng.normal(size=labels.size) + labels
         low, high = clustered_auc_interval(labels, scores, cluster)
         held.append(low <= truth <= high)
-        off = abs(gp.rank_auc(labels, scores) - truth)
-        plain.append(off <= 1.96 * gp.auc_standard_error(labels, scores))
+        off = abs(gp.stats.rank_auc(labels, scores) - truth)
+        plain.append(off <= 1.96 * gp.stats.auc_standard_error(labels, scores))
     assert 0.91 <= np.mean(held) <= 0.985
     assert np.mean(plain) < 0.75
 
@@ -428,7 +428,7 @@ def test_equal_scores_of_clusters_are_told_apart_at_the_nominal_rate_and_by_delo
         signal = labels + rng.normal(size=200)[cluster]
         a, b = (signal + rng.normal(size=200)[cluster] + 0.3 * rng.normal(size=120) for _ in range(2))
         p.append(compare_clustered_aucs(labels, a, b, cluster, fold).p)
-        plain.append(gp.compare_aucs(labels, a, b).p)
+        plain.append(gp.stats.compare_aucs(labels, a, b).p)
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.045)
     assert np.mean(np.array(plain) <= 0.1) > 0.25
 
@@ -469,7 +469,7 @@ def stepwise(p, alpha, up):
 @pytest.mark.parametrize("method", ["holm", "bh"])
 @given(p=st.lists(st.floats(0, 1), min_size=1, max_size=20), alpha=st.floats(0.001, 0.5))
 def test_corrected_p_values_select_what_the_procedure_rejects(method, p, alpha):
-    corrected = gp.adjust_p(p, method)
+    corrected = gp.stats.adjust_p(p, method)
     clear = np.abs(corrected - alpha) > 1e-12
     np.testing.assert_array_equal((corrected <= alpha)[clear], stepwise(np.array(p), alpha, method == "bh")[clear])
     assert (corrected >= np.array(p) - 1e-15).all()
@@ -477,20 +477,21 @@ def test_corrected_p_values_select_what_the_procedure_rejects(method, p, alpha):
 
 
 def test_corrections_by_hand():
-    np.testing.assert_allclose(gp.adjust_p([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(gp.adjust_p([0.9, math.nan, 0.02]), [0.9, math.nan, 0.04])
-    np.testing.assert_allclose(gp.adjust_p([0.01, 0.04, 0.03, 0.005], "bh"), [0.02, 0.04, 0.04, 0.02])
-    assert np.isnan(gp.adjust_p([math.nan], "bh")).all()
-    assert gp.adjust_p([]).size == 0
+    np.testing.assert_allclose(gp.stats.adjust_p([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(gp.stats.adjust_p([0.9, math.nan, 0.02]), [0.9, math.nan, 0.04])
+    np.testing.assert_allclose(gp.stats.adjust_p([0.01, 0.04, 0.03, 0.005], "bh"), [0.02, 0.04, 0.04, 0.02])
+    assert np.isnan(gp.stats.adjust_p([math.nan], "bh")).all()
+    assert gp.stats.adjust_p([]).size == 0
     for wrong in ([1.1], [-0.1], [[0.1]], [math.inf], ["a"]):
         with pytest.raises(InputError, match="p: needs"):
-            gp.adjust_p(wrong)
+            gp.stats.adjust_p(wrong)
 
 
 def test_holm_keeps_three_elements_of_table_1_and_bh_five():
-    p = [2 * norm.sf(gp.z_auc(0.5 + k / 244, 122, 122)[1]) for k in TABLE_1.values()]
+    p = [2 * norm.sf(gp.stats.z_auc(0.5 + k / 244, 122, 122)[1]) for k in TABLE_1.values()]
     kept = {
-        how: {e for e, one in zip(TABLE_1, gp.adjust_p(p, how), strict=True) if one <= 0.01} for how in ("holm", "bh")
+        how: {e for e, one in zip(TABLE_1, gp.stats.adjust_p(p, how), strict=True) if one <= 0.01}
+        for how in ("holm", "bh")
     }
     assert kept == {"holm": {"Ag", "Hg", "Cu"}, "bh": {"Ag", "Hg", "Cu", "Ba", "Sn"}}
 
@@ -502,7 +503,7 @@ def test_the_contrast_is_a_log_odds_ratio():
     # Woolf (1955), https://doi.org/10.1111/j.1469-1809.1955.tb01348.x: ulcers and blood group O in London;
     # ratio 1.4500, its log 0.3716, weight (one over the variance) 304.9.
     ulcer, control = (911, 579), (4578, 4219)
-    weights = gp.weights_of_evidence(ulcer[0], sum(ulcer), ulcer[0] + control[0], sum(ulcer + control))
+    weights = gp.stats.weights_of_evidence(ulcer[0], sum(ulcer), ulcer[0] + control[0], sum(ulcer + control))
     assert weights.contrast == pytest.approx(0.3716, abs=5e-5)
     assert 1 / weights.contrast_se**2 == pytest.approx(304.9, abs=0.05)
     table = [[ulcer[0], control[0]], [ulcer[1], control[1]]]
@@ -513,16 +514,16 @@ def test_the_contrast_is_a_log_odds_ratio():
 
 
 def test_weights_of_many_patterns_and_of_empty_ones():
-    many = gp.weights_of_evidence([5, 0, 10], 10, [100, 100, 100], 1000)
+    many = gp.stats.weights_of_evidence([5, 0, 10], 10, [100, 100, 100], 1000)
     assert np.isfinite(many.contrast).all()
     assert many.contrast[1] < 0 < many.contrast[0] < many.contrast[2]
-    alone = gp.weights_of_evidence(0, 10, 100, 1000)
+    alone = gp.stats.weights_of_evidence(0, 10, 100, 1000)
     assert alone.contrast == many.contrast[1] == pytest.approx(math.log((0.5 * 890.5) / (10.5 * 100.5)))
-    nothing = gp.weights_of_evidence(1, 10, 100, 1000)
+    nothing = gp.stats.weights_of_evidence(1, 10, 100, 1000)
     assert nothing.contrast == pytest.approx(0)
     for counts in ((11, 10, 100, 1000), (5, 10, 4, 1000), (5, 10, 995, 999), (math.nan, 1, 1, 5)):
         with pytest.raises(InputError, match="cannot be counts"):
-            gp.weights_of_evidence(*counts)
+            gp.stats.weights_of_evidence(*counts)
     for counts in (("many", 10, 100, 1000), ([1, 2], [10, 10, 10], 100, 1000)):
         with pytest.raises(InputError, match=r"n_pattern_ore=.*need numbers, or arrays of one shape"):
-            gp.weights_of_evidence(*counts)
+            gp.stats.weights_of_evidence(*counts)

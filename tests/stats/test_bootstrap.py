@@ -80,7 +80,7 @@ def _per_unit(weights, labels, cluster, label):
 
 def test_without_resampling_it_is_the_mean_of_the_rank_aucs_of_the_folds():
     labels, scores, fold, cluster = case(2)
-    expected = [np.mean([gp.rank_auc(labels[fold == f], one[fold == f]) for f in range(3)]) for one in scores]
+    expected = [np.mean([gp.stats.rank_auc(labels[fold == f], one[fold == f]) for f in range(3)]) for one in scores]
     np.testing.assert_allclose(auc_of_folds(labels, scores, fold), expected, rtol=1e-12)
     np.testing.assert_allclose(
         auc_of_folds(labels, scores, fold), [clustered_auc(labels, one, cluster, fold)[0] for one in scores]

@@ -74,8 +74,8 @@ def test_scores_before_and_after_are_those_of_the_metrics():
     labels, p = too_sure(np.random.default_rng(4), 50)
     found = calibrate(labels, p, rng=0)
     for probabilities, scores in ((p, found.before), (found.apply(p), found.after)):
-        assert scores["brier"] == gp.brier_score(labels, probabilities)
-        assert scores["slope"] == gp.calibration_slope(labels, probabilities)[0]
+        assert scores["brier"] == gp.stats.brier_score(labels, probabilities)
+        assert scores["slope"] == gp.stats.calibration_slope(labels, probabilities)[0]
         right = np.where(labels == 1, probabilities, 1 - probabilities)
         assert scores["log_loss"] == pytest.approx(-np.log(right).mean())
     assert found.to_frame().loc["brier"].to_list() == [found.before["brier"], found.after["brier"]]

@@ -39,13 +39,13 @@ labelled = st.lists(st.tuples(st.booleans(), scores), min_size=2, max_size=60)
 def test_the_rank_auc_is_that_of_scikit_learn(pairs):
     labels, values = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
     assume(0 < labels.sum() < labels.size)
-    assert gp.rank_auc(labels, values) == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
+    assert gp.stats.rank_auc(labels, values) == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
 
 
 @given(pairs=labelled)
 def test_the_rank_auc_counts_pairs(pairs):
     ore, barren = [s for label, s in pairs if label], [s for label, s in pairs if not label]
-    found = gp.rank_auc([int(label) for label, _ in pairs], [s for _, s in pairs])
+    found = gp.stats.rank_auc([int(label) for label, _ in pairs], [s for _, s in pairs])
     if not ore or not barren:
         assert math.isnan(found)
     else:
@@ -57,7 +57,7 @@ def test_the_rank_auc_counts_pairs(pairs):
 def test_turning_the_scores_round_mirrors_the_rank_auc(pairs):
     labels, values = [int(a) for a, _ in pairs], np.array([b for _, b in pairs])
     assume(0 < sum(labels) < len(labels))
-    assert gp.rank_auc(labels, -values) == pytest.approx(1 - gp.rank_auc(labels, values), abs=1e-12)
+    assert gp.stats.rank_auc(labels, -values) == pytest.approx(1 - gp.stats.rank_auc(labels, values), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_turning_the_scores_round_mirrors_the_rank_auc(pairs):
 )  # fmt: skip
 def test_labels_and_scores_that_do_not_fit_are_refused(labels, values, message):
     with pytest.raises(InputError, match=message):
-        gp.rank_auc(labels, values)
+        gp.stats.rank_auc(labels, values)
 
 
 # -- Z_AUC -------------------------------------------------------------------------------------
@@ -84,27 +84,27 @@ TABLE_1 = {
 @pytest.mark.parametrize(("k", "auc", "z"), TABLE_1.values(), ids=TABLE_1.keys())
 def test_z_auc_is_what_table_1_prints(k, auc, z):
     exact = 0.5 + k / 244
-    assert abs(gp.z_auc(exact, 122, 122)[1] - z) < 1e-4  # the paper cuts digits off, it does not round
+    assert abs(gp.stats.z_auc(exact, 122, 122)[1] - z) < 1e-4  # the paper cuts digits off, it does not round
     assert 0 <= exact - auc < 1e-4
 
 
 def test_the_paper_selects_eight_elements_at_2_58():
-    selected = {name for name, (k, _, _) in TABLE_1.items() if gp.z_auc(0.5 + k / 244, 122, 122)[1] >= 2.58}
+    selected = {name for name, (k, _, _) in TABLE_1.items() if gp.stats.z_auc(0.5 + k / 244, 122, 122)[1] >= 2.58}
     assert selected == {"Au", "Sn", "Cu", "Ag", "Ba", "Sb", "Hg", "Mo"}
 
 
 def test_the_standard_error_is_that_of_hanley_and_mcneil():
     # A worked by hand: A = 0.8, n1 = 10, n2 = 20; Q1 = 2/3, Q2 = 32/45.
     variance = (0.16 + 9 * (2 / 3 - 0.64) + 19 * (32 / 45 - 0.64)) / 200
-    se, z = gp.z_auc(0.8, 10, 20)
+    se, z = gp.stats.z_auc(0.8, 10, 20)
     assert se == pytest.approx(math.sqrt(variance), rel=1e-12)
     assert z == pytest.approx(0.3 / math.sqrt(variance), rel=1e-12)
 
 
 @given(auc=st.floats(0, 1), n_ore=st.integers(1, 500), n_barren=st.integers(1, 500))
 def test_below_one_half_z_is_the_mirror_image(auc, n_ore, n_barren):
-    se, z = gp.z_auc(auc, n_ore, n_barren)
-    mirrored_se, mirrored_z = gp.z_auc(1 - auc, n_ore, n_barren)
+    se, z = gp.stats.z_auc(auc, n_ore, n_barren)
+    mirrored_se, mirrored_z = gp.stats.z_auc(1 - auc, n_ore, n_barren)
     assert mirrored_se == pytest.approx(se, rel=1e-6, abs=1e-9)
     assert math.isinf(z) or mirrored_z == pytest.approx(-z, rel=1e-6, abs=1e-9)
     assert se >= 0
@@ -112,16 +112,16 @@ def test_below_one_half_z_is_the_mirror_image(auc, n_ore, n_barren):
 
 
 def test_at_the_ends_and_in_the_middle():
-    assert gp.z_auc(1, 10, 10) == (0.0, math.inf)
-    assert gp.z_auc(0, 10, 10) == (0.0, -math.inf)
-    se, z = gp.z_auc(0.5, 10, 10)
+    assert gp.stats.z_auc(1, 10, 10) == (0.0, math.inf)
+    assert gp.stats.z_auc(0, 10, 10) == (0.0, -math.inf)
+    se, z = gp.stats.z_auc(0.5, 10, 10)
     assert z == 0
     # At 0.5 it is the variance of the Mann-Whitney statistic, (n1 + n2 + 1) / (12 n1 n2).
     assert se == pytest.approx(math.sqrt(21 / 1200), rel=1e-12)
 
 
 def test_one_point_of_each_kind_is_a_coin():
-    se, z = gp.z_auc(0.75, 1, 1)
+    se, z = gp.stats.z_auc(0.75, 1, 1)
     assert se == pytest.approx(math.sqrt(0.75 * 0.25))
     assert z == pytest.approx(0.25 / se)
 
@@ -129,14 +129,14 @@ def test_one_point_of_each_kind_is_a_coin():
 @pytest.mark.parametrize("arguments", [(1.1, 5, 5), (-0.1, 5, 5), (math.nan, 5, 5), (0.6, 0, 5), (0.6, 5, 2.5)])
 def test_z_auc_refuses_what_is_no_auc_or_no_count(arguments):
     with pytest.raises(InputError):
-        gp.z_auc(*arguments)
+        gp.stats.z_auc(*arguments)
 
 
 # -- counts ------------------------------------------------------------------------------------
 
 
 def test_the_headline_of_the_paper_follows_from_its_counts():
-    found = gp.Evaluation(tp=16, fp=7, fn=13, tn=108)
+    found = gp.stats.Evaluation(tp=16, fp=7, fn=13, tn=108)
     assert found.n == 144
     assert round(found.accuracy, 4) == 0.8611
     assert round(found.balanced_accuracy, 4) == 0.7454
@@ -151,14 +151,14 @@ def test_the_headline_of_the_paper_follows_from_its_counts():
     ids=["MobileNet", "GoogLeNet", "ShuffleNet", "ResNet"],
 )
 def test_the_matrices_of_table_2(tp, tn, accuracy, balanced):
-    found = gp.Evaluation(tp=tp, fn=102 - tp, tn=tn, fp=104 - tn)
+    found = gp.stats.Evaluation(tp=tp, fn=102 - tp, tn=tn, fp=104 - tn)
     assert round(found.accuracy, 4) == accuracy
     assert round(found.balanced_accuracy, 4) == balanced
 
 
 def test_the_best_network_of_table_2_would_not_pass_the_papers_own_screen():
-    resnet = gp.Evaluation(tp=25, fn=77, tn=92, fp=12)
-    assert gp.z_auc(resnet.balanced_accuracy, 102, 104)[1] == pytest.approx(1.6, abs=0.05)
+    resnet = gp.stats.Evaluation(tp=25, fn=77, tn=92, fp=12)
+    assert gp.stats.z_auc(resnet.balanced_accuracy, 102, 104)[1] == pytest.approx(1.6, abs=0.05)
 
 
 @settings(max_examples=40)
@@ -166,7 +166,7 @@ def test_the_best_network_of_table_2_would_not_pass_the_papers_own_screen():
 def test_the_scores_are_those_of_scikit_learn(pairs, threshold):
     labels, values = np.array([int(a) for a, _ in pairs]), np.array([b for _, b in pairs])
     called = (values >= threshold).astype(int)
-    found = gp.Evaluation.of(labels, values, threshold)
+    found = gp.stats.Evaluation.of(labels, values, threshold)
     (tn, fp), (fn, tp) = confusion_matrix(labels, called, labels=[0, 1]).tolist()
     assert (found.tp, found.fp, found.fn, found.tn) == (tp, fp, fn, tn)
     assert found.recall == pytest.approx(recall_score(labels, called, zero_division=0))
@@ -182,11 +182,11 @@ def test_the_scores_are_those_of_scikit_learn(pairs, threshold):
 
 def test_a_score_at_the_threshold_is_called_ore_in_its_own_precision():
     for kind in (np.float32, np.float64):
-        assert gp.Evaluation.of([1, 0], np.array([0.7, 0.1], dtype=kind), threshold=0.7).tp == 1
+        assert gp.stats.Evaluation.of([1, 0], np.array([0.7, 0.1], dtype=kind), threshold=0.7).tp == 1
 
 
 def test_the_frame_holds_the_numbers_of_the_properties():
-    found = gp.Evaluation(3, 1, 2, 4, 0.75)
+    found = gp.stats.Evaluation(3, 1, 2, 4, 0.75)
     frame = found.to_frame()["value"]
     assert frame["recall"] == 0.6
     assert frame["rank_auc"] == 0.75
@@ -196,7 +196,7 @@ def test_the_frame_holds_the_numbers_of_the_properties():
 @pytest.mark.parametrize("counts", [(0, 0, 0, 0), (-1, 0, 0, 2), (1.5, 0, 0, 0)])
 def test_counts_that_are_none_are_refused(counts):
     with pytest.raises(InputError):
-        gp.Evaluation(*counts)
+        gp.stats.Evaluation(*counts)
 
 
 # -- precision, probabilities ------------------------------------------------------------------
@@ -330,13 +330,13 @@ def counts(found):
 
 @pytest.mark.parametrize("crs", ["EPSG:32649", "EPSG:4326", "EPSG:32650"])
 def test_a_cell_with_a_deposit_is_ore_in_any_crs(crs):
-    found = gp.evaluate(cells(), deposits((1, 1), (19, 19), crs=crs))
+    found = gp.stats.evaluate(cells(), deposits((1, 1), (19, 19), crs=crs))
     assert counts(found) == (1, 1, 1, 1)
     assert found.rank_auc == 0.5
 
 
 def test_several_deposits_in_a_cell_make_one_ore_cell():
-    assert counts(gp.evaluate(cells(), deposits((1, 1), (2, 2), (9, 9)))) == (1, 1, 0, 2)
+    assert counts(gp.stats.evaluate(cells(), deposits((1, 1), (2, 2), (9, 9)))) == (1, 1, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -344,43 +344,43 @@ def test_several_deposits_in_a_cell_make_one_ore_cell():
 )
 def test_a_deposit_on_the_line_belongs_to_the_cell_in_the_north_west_alone(place, cell):
     probability = np.where(np.arange(1, 5) == cell, 0.9, 0.1)
-    found = gp.evaluate(cells(probability), deposits(place))
+    found = gp.stats.evaluate(cells(probability), deposits(place))
     assert counts(found) == (1, 0, 0, 3)
 
 
 def test_deposits_outside_of_all_cells_are_said_and_left_out():
     with pytest.warns(DataWarning, match="2 of 3 lie outside of all cells"):
-        found = gp.evaluate(cells(), deposits((1, 1), (-1, 1), (50, 50)))
+        found = gp.stats.evaluate(cells(), deposits((1, 1), (-1, 1), (50, 50)))
     assert counts(found) == (1, 1, 0, 2)
 
 
 def test_without_a_deposit_in_a_cell_there_is_no_rank_auc():
     with pytest.warns(DataWarning, match="1 of 1"):
-        found = gp.evaluate(cells(), deposits((-5, 5)))
+        found = gp.stats.evaluate(cells(), deposits((-5, 5)))
     assert counts(found) == (0, 2, 0, 2)
     assert math.isnan(found.rank_auc)
 
 
 def test_cells_without_a_probability_do_not_count():
     with pytest.warns(DataWarning, match="1 of 2 lie outside"):
-        found = gp.evaluate(cells([math.nan, 0.2, 0.6, 0.1]), deposits((1, 1), (1, 19)))
+        found = gp.stats.evaluate(cells([math.nan, 0.2, 0.6, 0.1]), deposits((1, 1), (1, 19)))
     assert counts(found) == (1, 0, 0, 2)
 
 
 def test_the_threshold_itself_is_ore():
-    assert counts(gp.evaluate(cells(), deposits((1, 1)), threshold=0.6)) == (1, 1, 0, 2)
-    assert counts(gp.evaluate(cells(), deposits((1, 1)), threshold=0.61)) == (1, 0, 0, 3)
+    assert counts(gp.stats.evaluate(cells(), deposits((1, 1)), threshold=0.6)) == (1, 1, 0, 2)
+    assert counts(gp.stats.evaluate(cells(), deposits((1, 1)), threshold=0.61)) == (1, 0, 0, 3)
 
 
 def test_what_cannot_be_evaluated_is_refused():
     with pytest.raises(NameNotFoundError, match=r"has no column 'probability'.*predict_cells"):
-        gp.evaluate(GRID.cells(2, 2), deposits((1, 1)))
+        gp.stats.evaluate(GRID.cells(2, 2), deposits((1, 1)))
     with pytest.raises(InputError, match="none has a probability"):
-        gp.evaluate(cells([math.nan] * 4), deposits((1, 1)))
+        gp.stats.evaluate(cells([math.nan] * 4), deposits((1, 1)))
     for bare, whole in ((cells(), deposits((1, 1)).set_crs(None, allow_override=True)),
                         (cells().set_crs(None, allow_override=True), deposits((1, 1)))):  # fmt: skip
         with pytest.raises(CRSError, match="carry no CRS"):
-            gp.evaluate(bare, whole)
+            gp.stats.evaluate(bare, whole)
 
 
 def test_deposits_without_a_place_are_outside():
@@ -388,5 +388,5 @@ def test_deposits_without_a_place_are_outside():
     frame.loc[1, "geometry"] = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert counts(gp.evaluate(cells(), frame)) == (1, 1, 0, 2)
+        assert counts(gp.stats.evaluate(cells(), frame)) == (1, 1, 0, 2)
     assert any("1 of 2" in str(warning.message) for warning in caught)

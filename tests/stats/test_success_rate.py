@@ -84,7 +84,7 @@ def test_the_area_under_the_curve_is_the_auc_of_deposits_among_all_cells(seed):
     found = rates(map_of(score), mines(rows, cols))
     ground = score[np.isfinite(score)]
     labels = np.repeat([1, 0], [rows.size, ground.size])
-    assert found.auc == pytest.approx(gp.rank_auc(labels, np.concatenate([score[rows, cols], ground])), abs=1e-9)
+    assert found.auc == pytest.approx(gp.stats.rank_auc(labels, np.concatenate([score[rows, cols], ground])), abs=1e-9)
     frame = found.to_frame()
     assert np.trapezoid(frame["captured"], frame["area"]) == pytest.approx(found.auc)
 

@@ -47,7 +47,7 @@ def planted(seed, strength=1.0, where=("bands",)):
 
 
 def auc_of(baseline, evidence, labels, seed=0):
-    return gp.rank_auc(labels[TEST], baseline(evidence, TRAIN, labels[TRAIN], TEST, seed))
+    return gp.stats.rank_auc(labels[TEST], baseline(evidence, TRAIN, labels[TRAIN], TEST, seed))
 
 
 def test_they_stand_in_the_order_of_the_table():
@@ -202,7 +202,7 @@ def test_cuts_are_those_of_trying_every_threshold(decimals):
     found = zip(*_best_cuts(values, ore), strict=True)
     for column, (threshold, w_plus, w_minus) in zip(values.T, found, strict=True):
         tried = {
-            t: gp.weights_of_evidence((ore & (column >= t)).sum(), ore.sum(), (column >= t).sum(), 60)
+            t: gp.stats.weights_of_evidence((ore & (column >= t)).sum(), ore.sum(), (column >= t).sum(), 60)
             for t in np.unique(column)[1:]  # from the least value on is no pattern
         }
         best = max(abs(one.studentised) for one in tried.values())
@@ -214,7 +214,7 @@ def test_the_weights_of_evidence_add_up():
     means = np.array([[1, 5], [1, 5], [1, 0], [0, 5], [0, 0], [0, 0], [1, 0], [0, 5]], dtype=float)
     labels = np.array([1, 1, 1, 0, 0, 0])
     evidence = Evidence(means, np.zeros((8, 2)), [[0, 0]])
-    both = [gp.weights_of_evidence(3, 3, 3, 6), gp.weights_of_evidence(2, 3, 3, 6)]
+    both = [gp.stats.weights_of_evidence(3, 3, 3, 6), gp.stats.weights_of_evidence(2, 3, 3, 6)]
     scores = BASELINES["weights of evidence"](evidence, np.arange(6), labels, np.arange(6, 8), 0)
     assert scores == pytest.approx([both[0].w_plus + both[1].w_minus, both[0].w_minus + both[1].w_plus])
 

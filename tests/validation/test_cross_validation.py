@@ -20,6 +20,7 @@ from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.models import training
 from geoprospect.validation import cross_validation
 from geoprospect.validation.baselines import BASELINES, Evidence
+from geoprospect.validation.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,7 +76,7 @@ def without_forest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cross_validation, "BASELINES", {n: one for n, one in BASELINES.items() if n not in slow})
 
 
-def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> gp.Scores:
+def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> Scores:
     asked: dict[str, Any] = {
         "network": "shufflenet_v2_x1_0", "folds": 4, "rng": 0, "epochs": 1, "device": "cpu", "recipe": "gao2022",
         "buffer": 0.0, "map_stride": 0, "paper_protocol": False,
@@ -235,14 +236,14 @@ def test_where_no_band_passes_the_screening_all_are_kept_and_it_is_said(caplog: 
 
 
 @pytest.fixture(scope="module")
-def scores() -> gp.Scores:
+def scores() -> Scores:
     """A real network on the toy survey."""
     return gp.cross_validate(
         WINDOWS, SURVEY, "shufflenet_v2_x1_0", folds=4, rng=0, epochs=1, device="cpu", buffer=0.0, map_stride=8
     )
 
 
-def test_a_band_that_knows_the_ore_is_found_by_every_baseline(scores: gp.Scores) -> None:
+def test_a_band_that_knows_the_ore_is_found_by_every_baseline(scores: Scores) -> None:
     assert scores.table.index.tolist() == ["shufflenet_v2_x1_0", *METHODS[1:]]
     assert (scores.table.loc[METHODS[1:6], "auc"] > 0.97).all()
     assert scores.table.loc["nearest deposit", "auc"] < 0.9
@@ -275,7 +276,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others() -> None:
     assert not one.table["low"].equals(other.table["low"])
 
 
-def test_every_window_is_listed_once_with_its_fold_label_and_scores(scores: gp.Scores) -> None:
+def test_every_window_is_listed_once_with_its_fold_label_and_scores(scores: Scores) -> None:
     listed, split = scores.windows.set_index("window"), gp.spatial_folds(WINDOWS, 4)
     assert sorted(listed.index) == list(range(len(WINDOWS)))
     assert (listed["label"].to_numpy() == WINDOWS.labels[listed.index]).all()
@@ -285,7 +286,7 @@ def test_every_window_is_listed_once_with_its_fold_label_and_scores(scores: gp.S
     assert np.isfinite(scores.windows[scores.table.index]).all(axis=None)
 
 
-def test_the_counts_of_the_folds_add_up(scores: gp.Scores) -> None:
+def test_the_counts_of_the_folds_add_up(scores: Scores) -> None:
     folds = scores.folds
     for number, (fit, test) in enumerate(gp.spatial_folds(WINDOWS, 4), start=1):
         row = folds.loc[number]
@@ -295,13 +296,13 @@ def test_the_counts_of_the_folds_add_up(scores: gp.Scores) -> None:
         assert row["test_deposits"] == 2
         part = scores.windows[scores.windows["fold"] == number]
         for method in scores.table.index:
-            assert row[method] == gp.rank_auc(part["label"], part[method])
+            assert row[method] == gp.stats.rank_auc(part["label"], part[method])
     np.testing.assert_allclose(folds[scores.table.index].mean(), scores.table["auc"], rtol=1e-12)
 
 
-def test_the_scores_at_one_half_are_those_of_all_tested_windows(scores: gp.Scores) -> None:
+def test_the_scores_at_one_half_are_those_of_all_tested_windows(scores: Scores) -> None:
     network = scores.table.index[0]
-    evaluation = gp.Evaluation.of(scores.windows["label"], scores.windows[network])
+    evaluation = gp.stats.Evaluation.of(scores.windows["label"], scores.windows[network])
     assert scores.table.loc[network, "balanced_accuracy"] == evaluation.balanced_accuracy
     assert scores.table.loc[network, "macro_f1"] == evaluation.macro_f1
     silent = ["best element", "weights of evidence", "nearest deposit"]  # they give no probabilities

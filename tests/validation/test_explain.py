@@ -116,14 +116,14 @@ def test_importance_is_that_of_a_slow_reference() -> None:
     draws, drops, base = np.random.default_rng(5), [], []
     for _, test in folds:
         means = np.column_stack([bands[name][windows.rows[test], windows.cols[test]] for name in ("Cu", "Au", "W")])
-        auc = gp.rank_auc(windows.labels[test], means @ weights)
+        auc = gp.stats.rank_auc(windows.labels[test], means @ weights)
         base.append(auc)
         drops.append([])
         for band in range(3):
             for _ in range(4):
                 mixed = means.copy()
                 mixed[:, band] = means[draws.permutation(test.size), band]
-                drops[-1].append(auc - gp.rank_auc(windows.labels[test], mixed @ weights))
+                drops[-1].append(auc - gp.stats.rank_auc(windows.labels[test], mixed @ weights))
     expected = np.array(drops).reshape(2, 3, 4)
     assert table.attrs["auc"] == pytest.approx(np.mean(base), abs=1e-9)
     found = table.loc[["Cu", "Au", "W"]]
@@ -141,7 +141,8 @@ def test_the_auc_before_is_that_of_predicted_windows() -> None:
     with pytest.warns(DataWarning):  # it was never trained
         table = element_importance([model, model], survey, windows, folds, repeats=1, rng=0, device="cpu")
     expected = [
-        gp.rank_auc(windows.labels[test], predict_windows(model, survey, windows[test], "cpu")) for _, test in folds
+        gp.stats.rank_auc(windows.labels[test], predict_windows(model, survey, windows[test], "cpu"))
+        for _, test in folds
     ]
     assert table.attrs["auc"] == pytest.approx(np.mean(expected), abs=1e-6)
 

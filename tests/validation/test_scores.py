@@ -8,7 +8,7 @@ import pytest
 
 import geoprospect as gp
 from geoprospect.errors import InputError
-from geoprospect.validation.scores import score_table
+from geoprospect.validation.scores import Scores, score_table
 
 
 def make_tested(seed: int = 0, n_units: int = 8, per_unit: int = 4, shift: float = 1.0) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def test_resamples_that_tell_nothing_do_not_count_against_the_network() -> None:
     assert table.loc["network", ["auc", "low", "high"]].tolist() == [1, 1, 1]
 
 
-def by_hand(beats: float, n_clusters: int = 8) -> gp.Scores:
+def by_hand(beats: float, n_clusters: int = 8) -> Scores:
     table = pd.DataFrame(
         {
             "auc": [0.712, 0.65, 0.7, 0.69], "low": [0.6, 0.5, 0.61, 0.6], "high": [0.8, 0.8, 0.79, 0.78],
@@ -79,7 +79,7 @@ def by_hand(beats: float, n_clusters: int = 8) -> gp.Scores:
         index=pd.Index(["resnet50", "best element", "logistic regression", "random forest"], name="method"),
     )  # fmt: skip
     windows = pd.DataFrame({"label": 1, "cluster": range(n_clusters)})
-    return gp.Scores(table, windows, pd.DataFrame(), "spatially separated: 5 regions")
+    return Scores(table, windows, pd.DataFrame(), "spatially separated: 5 regions")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_pooled_auc_is_that_of_one_heap_and_not_that_of_the_folds() -> None:
     """Two folds, each perfect, whose scores lie apart."""
     windows = pd.DataFrame({"fold": [1, 1, 2, 2], "label": [1, 0, 1, 0], "cluster": range(4), "net": [4.0, 3, 2, 1]})
     table = score_table(windows, ["net"], set(), np.random.default_rng(0))
-    scores = gp.Scores(table, windows, pd.DataFrame(), "")
+    scores = Scores(table, windows, pd.DataFrame(), "")
     assert table.loc["net", "auc"] == 1.0
     assert scores.pooled_auc() == 0.75
     with pytest.raises(InputError, match="without map_stride=0"):
@@ -173,7 +173,7 @@ def test_the_pooled_auc_is_that_of_one_heap_and_not_that_of_the_folds() -> None:
 def test_capture_and_its_interval_come_from_the_deposits_by_cluster() -> None:
     """Nine deposits of one cluster at the top of the ground, one of another at its bottom."""
     low = np.array([0.0] * 9 + [0.9])
-    rates = {"net": gp.Rates(low=low, high=low + 0.05)}
+    rates = {"net": gp.stats.Rates(low=low, high=low + 0.05)}
     tested = make_tested()
     one, each = (
         score_table(tested, ["net"], set(), np.random.default_rng(0), rates, clusters).loc["net"]

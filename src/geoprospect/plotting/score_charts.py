@@ -113,7 +113,7 @@ def success_rates(rates: Mapping[str, HasCapture], *, ax: Axes | None = None) ->
     Examples
     --------
     >>> import geoprospect as gp
-    >>> rates = gp.Rates(low=[0.0, 0.3], high=[0.1, 0.4])
+    >>> rates = gp.stats.Rates(low=[0.0, 0.3], high=[0.1, 0.4])
     >>> ax = gp.plotting.success_rates({"map": rates})
     >>> ax.get_xlabel()
     'share of the ground, best first'

@@ -254,7 +254,7 @@ def screening_points(
     >>> survey = gp.interpolate(area.samples, area.grid)
     >>> labels, values = gp.screening_points(survey, area.deposits, n_barren=500)["Cu"]
     >>> ranking = gp.screen(survey, area.deposits, n_barren=500, draws=1)
-    >>> round(gp.rank_auc(labels, values), 3) == ranking.auc["Cu"].round(3)
+    >>> round(gp.stats.rank_auc(labels, values), 3) == ranking.auc["Cu"].round(3)
     np.True_
     """
     generator, ground = check_rng(rng), ground_of(survey, reach)

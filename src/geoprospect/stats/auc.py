@@ -68,7 +68,7 @@ def auc_standard_error(
     --------
     >>> import geoprospect as gp
     >>> labels, scores = [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.5, 0.4, 0.7, 0.8]
-    >>> [round(gp.auc_standard_error(labels, scores, how), 3) for how in ("delong", "hanley-mcneil", "null")]
+    >>> [round(gp.stats.auc_standard_error(labels, scores, how), 3) for how in ("delong", "hanley-mcneil", "null")]
     [0.192, 0.184, 0.251]
     """
     check_choice("method", method, ("delong", "hanley-mcneil", "binomial", "null"))
@@ -125,7 +125,7 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> t
     Examples
     --------
     >>> import geoprospect as gp
-    >>> low, high = gp.auc_interval([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 5, 6])
+    >>> low, high = gp.stats.auc_interval([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 5, 6])
     >>> round(low, 3), round(high, 3)
     (0.501, 1.0)
     """
@@ -158,7 +158,7 @@ def null_z(labels: ArrayLike, scores: ArrayLike) -> float:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> round(gp.null_z([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 5, 6]), 3)
+    >>> round(gp.stats.null_z([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 5, 6]), 3)
     1.964
     """
     se = auc_standard_error(labels, scores, "null")
@@ -183,7 +183,7 @@ class AUCComparison:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> gp.AUCComparison(auc_a=0.8, auc_b=0.7, se=0.05, z=2.0, p=0.0455).p
+    >>> gp.stats.AUCComparison(auc_a=0.8, auc_b=0.7, se=0.05, z=2.0, p=0.0455).p
     0.0455
     """
 
@@ -228,7 +228,7 @@ def compare_aucs(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> AUCComparison
     Examples
     --------
     >>> import geoprospect as gp
-    >>> compared = gp.compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [1, 3, 5, 4, 2, 6])
+    >>> compared = gp.stats.compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [1, 3, 5, 4, 2, 6])
     >>> round(compared.difference, 3), round(compared.p, 3)
     (0.222, 0.371)
     """
@@ -299,8 +299,8 @@ def clustered_auc(
     >>> import geoprospect as gp
     >>> labels = [1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
     >>> scores = [0.9, 0.9, 0.8, 0.8, 0.4, 0.4, 0.5, 0.3, 0.6, 0.2]
-    >>> auc, se = gp.clustered_auc(labels, scores, clusters=[1, 1, 2, 2, 3, 3, 4, 5, 6, 7])
-    >>> round(auc, 3), round(se, 3), round(gp.auc_standard_error(labels, scores), 3)
+    >>> auc, se = gp.stats.clustered_auc(labels, scores, clusters=[1, 1, 2, 2, 3, 3, 4, 5, 6, 7])
+    >>> round(auc, 3), round(se, 3), round(gp.stats.auc_standard_error(labels, scores), 3)
     (0.833, 0.192, 0.143)
     """
     ore, values = labels_and_scores(labels, scores)
@@ -353,7 +353,7 @@ def clustered_auc_interval(
     --------
     >>> import geoprospect as gp
     >>> labels, scores = [1] * 6 + [0] * 6, [9, 8, 7, 6, 4, 3, 5, 4, 3, 2, 1, 0]
-    >>> low, high = gp.clustered_auc_interval(labels, scores, clusters=[1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9])
+    >>> low, high = gp.stats.clustered_auc_interval(labels, scores, clusters=[1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9])
     >>> round(low, 2), round(high, 2)
     (0.14, 1.0)
     """
@@ -404,7 +404,7 @@ def compare_clustered_aucs(
     >>> import geoprospect as gp
     >>> labels, clusters = [1] * 6 + [0] * 6, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
     >>> a, b = [9, 8, 7, 6, 4, 3, 5, 4, 3, 2, 1, 0], [5, 9, 3, 6, 4, 2, 5, 7, 3, 2, 8, 0]
-    >>> compared = gp.compare_clustered_aucs(labels, a, b, clusters)
+    >>> compared = gp.stats.compare_clustered_aucs(labels, a, b, clusters)
     >>> round(compared.difference, 3), round(compared.p, 2)
     (0.319, 0.06)
     """
@@ -450,7 +450,7 @@ def adjust_p(p: ArrayLike, method: Literal["holm", "bh"] = "holm") -> NDArray[np
     Examples
     --------
     >>> import geoprospect as gp
-    >>> gp.adjust_p([0.01, 0.04, 0.03, float("nan")])
+    >>> gp.stats.adjust_p([0.01, 0.04, 0.03, float("nan")])
     array([0.03, 0.06, 0.06,  nan])
     """
     check_choice("method", method, ("holm", "bh"))
@@ -490,7 +490,7 @@ class WeightsOfEvidence:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> weights = gp.weights_of_evidence(n_pattern_ore=8, n_ore=10, n_pattern=100, n=1000)
+    >>> weights = gp.stats.weights_of_evidence(n_pattern_ore=8, n_ore=10, n_pattern=100, n=1000)
     >>> [round(float(one), 2) for one in (weights.w_plus, weights.w_minus, weights.contrast)]
     [2.15, -1.51, 3.66]
     """
@@ -536,7 +536,7 @@ def weights_of_evidence(n_pattern_ore: Any, n_ore: Any, n_pattern: Any, n: Any) 
     Examples
     --------
     >>> import geoprospect as gp
-    >>> weights = gp.weights_of_evidence(n_pattern_ore=30, n_ore=40, n_pattern=1000, n=3000)
+    >>> weights = gp.stats.weights_of_evidence(n_pattern_ore=30, n_ore=40, n_pattern=1000, n=3000)
     >>> round(float(weights.contrast), 2), round(float(weights.studentised), 1)
     (1.82, 4.9)
     """

@@ -63,7 +63,8 @@ class Calibration:
     --------
     >>> import geoprospect as gp
     >>> scores = {"log_loss": 0.6, "brier": 0.2, "slope": 0.5}
-    >>> calibration = gp.Calibration("temperature", 2.0, 1.5, 2.8, 23, scores, scores)
+    >>> from geoprospect.stats.calibration import Calibration
+    >>> calibration = Calibration("temperature", 2.0, 1.5, 2.8, 23, scores, scores)
     >>> calibration.apply([0.5, 0.9, 0.99]).round(3)
     array([0.5  , 0.75 , 0.909])
     """

@@ -278,7 +278,7 @@ def overdispersion(intensity: xr.DataArray, deposits: gpd.GeoDataFrame, width: f
     >>> grid = gp.Grid("EPSG:32649", Affine(1000, 0, 0, 0, -1000, 4000), (4, 8))
     >>> density = grid.dataset({"density": np.full((4, 8), 0.5)}).density
     >>> together = gpd.GeoDataFrame(geometry=gpd.points_from_xy([100, 200, 300, 5000], [100] * 4), crs="EPSG:32649")
-    >>> gp.overdispersion(density, together, width=2000)
+    >>> gp.stats.overdispersion(density, together, width=2000)
     2.2857142857142856
     """
     width = check_number("width", width, above=0)

@@ -47,7 +47,7 @@ def rank_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> gp.rank_auc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
+    >>> gp.stats.rank_auc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
     0.875
     """
     ore, values = labels_and_scores(labels, scores)
@@ -96,7 +96,7 @@ def z_auc(auc: float, n_ore: int, n_barren: int) -> tuple[float, float]:
     Silver in Table 1 of Gao et al.: 0.5 + 43/244.
 
     >>> import geoprospect as gp
-    >>> se, z = gp.z_auc(0.5 + 43 / 244, 122, 122)
+    >>> se, z = gp.stats.z_auc(0.5 + 43 / 244, 122, 122)
     >>> round(z, 4)
     5.1563
     """
@@ -125,7 +125,7 @@ class Evaluation:
     The 144 cells of Gao et al. (2022), https://doi.org/10.3390/app122211433:
 
     >>> import geoprospect as gp
-    >>> gp.Evaluation(tp=16, fp=7, fn=13, tn=108).to_frame().round(4)
+    >>> gp.stats.Evaluation(tp=16, fp=7, fn=13, tn=108).to_frame().round(4)
                        value
     score
     accuracy          0.8611
@@ -266,7 +266,7 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> round(gp.average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
+    >>> round(gp.stats.average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
     ore, values = labels_and_scores(labels, scores)
@@ -309,7 +309,7 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> round(gp.brier_score([0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3]), 4)
+    >>> round(gp.stats.brier_score([0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3]), 4)
     0.0375
     """
     ore, p = _labels_and_probabilities(labels, probabilities)
@@ -350,7 +350,7 @@ def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> tuple[floa
     Odds of 9 to 1 that hold three times in four only:
 
     >>> import geoprospect as gp
-    >>> slope, intercept = gp.calibration_slope([1, 1, 1, 0, 0, 0, 0, 1], [0.9] * 4 + [0.1] * 4)
+    >>> slope, intercept = gp.stats.calibration_slope([1, 1, 1, 0, 0, 0, 0, 1], [0.9] * 4 + [0.1] * 4)
     >>> round(slope, 3), round(abs(intercept), 3)
     (0.5, 0.0)
     """
@@ -404,7 +404,7 @@ def evaluate(cells: gpd.GeoDataFrame, deposits: gpd.GeoDataFrame, threshold: flo
     >>> cells = gp.Grid("EPSG:32649", Affine(10, 0, 0, 0, -10, 20), (2, 2)).cells(2, 2)
     >>> cells["probability"] = [0.9, 0.2, 0.6, 0.1]
     >>> deposit = gpd.GeoDataFrame(geometry=gpd.points_from_xy([5], [15]), crs="EPSG:32649")
-    >>> gp.evaluate(cells, deposit)
+    >>> gp.stats.evaluate(cells, deposit)
     Evaluation(tp=1, fp=1, fn=0, tn=2, rank_auc=1.0)
     """
     if "probability" not in cells.columns:

@@ -41,7 +41,7 @@ class Rates:
     Examples
     --------
     >>> import geoprospect as gp
-    >>> gp.Rates(low=[0.0, 0.1, 0.1, 0.6], high=[0.1, 0.2, 0.2, 0.7])
+    >>> gp.stats.Rates(low=[0.0, 0.1, 0.1, 0.6], high=[0.1, 0.2, 0.2, 0.7])
     Rates(4 deposits: 25 % of them in the best 10 % of the ground, 75 % in 20 %;
       P-A crossing at 75 % in 25 %, normalized density 3.00; area under the curve 0.75)
     """
@@ -108,7 +108,7 @@ class Rates:
         Examples
         --------
         >>> import geoprospect as gp
-        >>> gp.Rates(low=[0.0, 0.1], high=[0.1, 0.3]).capture([0.05, 0.2, 0.5])
+        >>> gp.stats.Rates(low=[0.0, 0.1], high=[0.1, 0.3]).capture([0.05, 0.2, 0.5])
         array([0.25, 0.75, 1.  ])
         """
         share = _numbers("area", area)
@@ -239,7 +239,7 @@ def rates(
     >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 200), (2, 2))
     >>> score = grid.dataset({"score": np.array([[0.9, 0.4], [0.2, np.nan]])}).score
     >>> mine = gpd.GeoDataFrame(geometry=gpd.points_from_xy([150], [150]), crs=grid.crs)
-    >>> found = gp.rates(score, mine)  # in the second best of three cells
+    >>> found = gp.stats.rates(score, mine)  # in the second best of three cells
     >>> found.low.round(3), found.high.round(3)
     (array([0.333]), array([0.667]))
     """

@@ -142,7 +142,7 @@ class NullControl:
     >>> import pandas as pd
     >>> import geoprospect as gp
     >>> frame = pd.DataFrame({"auc": [0.5, 0.6], "covers": [True, True], "paper_auc": 0.9, "paper_covers": False})
-    >>> gp.NullControl(frame, 0).coverage
+    >>> NullControl(frame, 0).coverage
     1.0
     """
 
