@@ -475,7 +475,7 @@ def test_the_report_on_a_government_table_can_be_read(tmp_path):
 
 def test_the_report_in_the_documentation_is_the_one_that_is_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parent.parent / "docs" / "checking.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "checking.md").read_text(encoding="utf-8")
     code, shown = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1] for language in ("python", "text"))
     names = {}
     for example_ in doctest.DocTestParser().get_examples(code):

@@ -6,7 +6,7 @@ from gridding_truth import DX, DY, LAYOUTS, NORTH, WEST, layout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoprospect.gridding._idw_all import idw_all
+from geoprospect.gridding import _idw_all
 
 # Of the weighted mean of absolute values; what `interpolate` promises.
 LIMIT = 2e-6
@@ -16,7 +16,7 @@ GEOMETRY = (WEST, NORTH, DX, DY)
 def grid(points, values, shape, power=2.0, first=(0, 0), geometry=GEOMETRY, **options):
     west, north, dx, dy = geometry
     out = np.full((values.shape[1], *shape), -7, dtype=np.float32)
-    idw_all.idw_all(points, values, (west, north), (dx, dy), power, out, first, **options)
+    _idw_all.idw_all(points, values, (west, north), (dx, dy), power, out, first, **options)
     return out
 
 

@@ -361,7 +361,7 @@ def test_a_map_that_was_killed_at_any_moment_has_the_same_bytes(kills: int, tmp_
     source = gp.write_cog(make_survey(), tmp_path / "survey.tif")
     whole = gp.predict_to_cog(as_model(), source, tmp_path / "whole.tif", 2, "cpu").read_bytes()
     path, draws, killed = tmp_path / "m.tif", np.random.default_rng(0), 0
-    script = SCRIPT.format(here=str(Path(__file__).parent), source=str(source), path=str(path))
+    script = SCRIPT.format(here=str(Path(__file__).parents[1]), source=str(source), path=str(path))
     for _ in range(kills):
         if path.exists():
             path.unlink()

@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import brentq, nnls
 from scipy.stats import norm, rankdata
 
+from geoprospect.windows import variogram as kernel
 from geoprospect.windows.variogram import correlation_length, variogram
-from geoprospect.windows.variogram import variogram as kernel
 
 LAGS = np.geomspace(1, 100, 20)
 COUNTS = np.linspace(2000, 500, 20)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any
 
-from geoprospect._checks import check_choice, check_int, check_number, did_you_mean
+from geoprospect._checks import check_choice, check_int, check_number
+from geoprospect._settings import with_settings
 from geoprospect.errors import InputError
 
 SCHEDULES = ("halve", "cosine", "constant")
@@ -161,7 +162,7 @@ class Recipe:
             )
 
     @classmethod
-    def of(cls, recipe: str | Recipe = "default", **settings: Any) -> Self:
+    def of(cls, recipe: str | Recipe = "default", **settings: Any) -> Recipe:
         """Return a recipe by its name, or the one given, with some settings replaced.
 
         Parameters
@@ -182,14 +183,7 @@ class Recipe:
             When there is no such recipe or setting, or a value is out of range.
         """
         start = recipe if isinstance(recipe, Recipe) else RECIPES[check_choice("recipe", recipe, RECIPES)]
-        known = [field.name for field in fields(cls)]
-        unknown = [name for name in settings if name not in known]
-        if unknown:
-            raise InputError(
-                f"{unknown[0]}={settings[unknown[0]]!r}: there is no such setting{did_you_mean(unknown[0], known)}; "
-                f"there are {', '.join(known)}"
-            )
-        return cls(**{**asdict(start), **settings})
+        return with_settings(start, settings)
 
     def learning_rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
