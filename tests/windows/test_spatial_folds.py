@@ -1,4 +1,4 @@
-"""Separation: training and test share no ground by any method, and what is said of it is so."""
+"""Separation: training and test share no ground by any scheme, and what is said of it is so."""
 
 import dataclasses
 import logging
@@ -33,7 +33,7 @@ from geoprospect.windows.spatial_folds import (
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (60, 60))
 # Four clusters of two deposits: north-west, south-west, north-east, south-east.
 PLACES = [(9, 10), (12, 12), (48, 11), (50, 8), (10, 47), (12, 50), (49, 48), (52, 51)]
-METHODS = ["regions", "blocks", "clusters", "leave-one-cluster-out"]
+SCHEMES = ["regions", "blocks", "clusters", "leave-one-cluster-out"]
 
 
 def windows_at(
@@ -111,17 +111,17 @@ WINDOWS = laid_out()
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000), n_deposits=st.integers(2, 14), folds=st.integers(2, 6), size=st.integers(1, 8),
-    buffer=st.sampled_from([0.0, 0.1, 100.0, 250.0]), method=st.sampled_from(METHODS), context=st.integers(0, 3),
+    buffer=st.sampled_from([0.0, 0.1, 100.0, 250.0]), scheme=st.sampled_from(SCHEMES), context=st.integers(0, 3),
     zooms=st.sampled_from([(1,), (1, 2), (1, 3)]), draws=st.sampled_from([1, 3]), dy=st.sampled_from([100.0, 70.3]),
 )  # fmt: skip
 def test_no_training_ground_is_test_ground(
-    seed: int, n_deposits: int, folds: int, size: int, buffer: float, method: str, context: int,
+    seed: int, n_deposits: int, folds: int, size: int, buffer: float, scheme: str, context: int,
     zooms: tuple[int, ...], draws: int, dy: float,
 ) -> None:  # fmt: skip
     grid = gp.Grid(GRID.crs, Affine(100, 0, 500_000, 0, -dy, 2_400_000), (60, 60))
     places = [(int(r), int(c)) for r, c in np.random.default_rng(seed).integers(0, 60, (n_deposits, 2))]
     windows = laid_out(seed, places, size, 2 * n_deposits, 60, zooms, draws, grid)
-    split = quietly(windows, folds, buffer, method=method, context=context)
+    split = quietly(windows, folds, buffer, scheme=scheme, context=context)
     shapes = boxes(windows, context)
     assert len(split) >= 2
     for fit, test in split:
@@ -148,8 +148,8 @@ def test_no_training_ground_is_test_ground(
         assert len({fold_of.get(int(window)) for window in mine}) == 1  # together, in one test or in none
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_same_windows_are_split_the_same_whatever_the_order_of_the_deposits(method: str) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_same_windows_are_split_the_same_whatever_the_order_of_the_deposits(scheme: str) -> None:
     order = np.random.default_rng(1).permutation(len(PLACES))
     back = np.argsort(order)
     moved = dataclasses.replace(
@@ -157,7 +157,7 @@ def test_the_same_windows_are_split_the_same_whatever_the_order_of_the_deposits(
         deposits=np.where(WINDOWS.deposits < 0, -1, back[WINDOWS.deposits]),
         deposit_points=WINDOWS.deposit_points[order],
     )
-    one, other = (spatial_folds(windows, 4, method=method) for windows in (WINDOWS, moved))
+    one, other = (spatial_folds(windows, 4, scheme=scheme) for windows in (WINDOWS, moved))
     for (fit, test), (fit_moved, test_moved) in zip(one, other, strict=True):
         assert fit.tolist() == fit_moved.tolist()
         assert test.tolist() == test_moved.tolist()
@@ -166,13 +166,13 @@ def test_the_same_windows_are_split_the_same_whatever_the_order_of_the_deposits(
 # -- which go together -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["regions", "clusters", "leave-one-cluster-out"])
-def test_clusters_of_deposits_are_the_tests(method: str) -> None:
-    split = spatial_folds(WINDOWS, folds=4, method=method)
+@pytest.mark.parametrize("scheme", ["regions", "clusters", "leave-one-cluster-out"])
+def test_clusters_of_deposits_are_the_tests(scheme: str) -> None:
+    split = spatial_folds(WINDOWS, folds=4, scheme=scheme)
     tested = [sorted(set(WINDOWS.deposits[test].tolist()) - {-1}) for _, test in split]
     assert sorted(tested) == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert np.array_equal(np.sort(np.concatenate([test for _, test in split])), np.arange(len(WINDOWS)))
-    if method != "clusters":  # numbered from west to east
+    if scheme != "clusters":  # numbered from west to east
         assert sorted(tested[:2]) == [[0, 1], [2, 3]]
 
 
@@ -180,7 +180,7 @@ def test_clusters_are_shared_out_by_their_deposits() -> None:
     """Clusters of four, two, one and one deposits in two folds: four on either side."""
     places = [(5, 5), (6, 7), (8, 5), (9, 9), (5, 50), (8, 52), (50, 5), (50, 52)]
     windows = laid_out(0, places, n_ore=40)
-    tested = [set(windows.deposits[test].tolist()) - {-1} for _, test in spatial_folds(windows, 2, method="clusters")]
+    tested = [set(windows.deposits[test].tolist()) - {-1} for _, test in spatial_folds(windows, 2, scheme="clusters")]
     assert tested == [{0, 1, 2, 3}, {4, 5, 6, 7}]
 
 
@@ -197,11 +197,11 @@ def test_a_cluster_is_linked_by_footprints_and_the_buffer(
 
 
 def test_leave_one_cluster_out_tests_every_cluster_whatever_the_number_of_folds() -> None:
-    assert len(spatial_folds(WINDOWS, 2, method="leave-one-cluster-out")) == 4
+    assert len(spatial_folds(WINDOWS, 2, scheme="leave-one-cluster-out")) == 4
 
 
 def test_blocks_are_squares_from_the_north_west_corner_with_even_folds() -> None:
-    split = spatial_folds(WINDOWS, 4, method="blocks", block=1500.0)
+    split = spatial_folds(WINDOWS, 4, scheme="blocks", block=1500.0)
     middle = np.where(WINDOWS.labels[:, None] == 1, WINDOWS.deposit_points[WINDOWS.deposits], WINDOWS.centres)
     square = np.floor((middle - (500_000, 2_400_000)) * (1, -1) / 1500)
     fold = np.full(len(WINDOWS), -1)
@@ -276,7 +276,7 @@ def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
     with pytest.warns(DataWarning, match="^folds=50: 1 of 3 regions are left out"):
         spatial_folds(windows, folds=50)
     with pytest.warns(DataWarning, match="^folds: 1 of 3 regions"):
-        spatial_folds(windows, method="leave-one-cluster-out")
+        spatial_folds(windows, scheme="leave-one-cluster-out")
     assert [set(windows.deposits[test].tolist()) for _, test in split] == [{-1, 0}, {-1, 1}]
     assert all(2 in windows.deposits[fit] for fit, _ in split)  # it still trains
 
@@ -309,26 +309,26 @@ def cures(message: str) -> list[str]:
 
 def test_blocks_too_narrow_for_their_windows_are_an_error_whose_cures_work() -> None:
     windows = laid_out(1, [(int(r), int(c)) for r, c in np.random.default_rng(5).integers(0, 60, (20, 2))], 16, 80, 80)
-    asked: dict[str, Any] = {"method": "blocks", "block": 800.0}
+    asked: dict[str, Any] = {"scheme": "blocks", "block": 800.0}
     with pytest.raises(SeparationError, match=r"windows up to 1\.6 km wide around 20 deposits") as caught:
         spatial_folds(windows, 5, **asked)
     message = str(caught.value)
-    assert re.search(r"[01] folds? can be made \(folds=5, buffer=0, method='blocks', block=800\)", message)
+    assert re.search(r"[01] folds? can be made \(folds=5, buffer=0, scheme='blocks', block=800\)", message)
     found = cures(message)
     size, finer = re.match(
         r"windows of (\d+) cells instead of 16, or cells of ([\d.]+) m instead of 100 m", found[0]
     ).groups()
     assert float(finer) == pytest.approx(100 * int(size) / 16, rel=0.01)
     changes = {"windows of": (spatial_folds_module._shrunk(windows, int(size)), {})}
-    for name in ("folds", "block", "method"):
+    for name in ("folds", "block", "scheme"):
         for one in found:
             if one.startswith(f"{name}="):
                 value = one[len(name) + 1 :].split(" (")[0].strip("'")
-                changes[name] = (windows, {name: value if name == "method" else float(value)})
-    assert set(changes) == {"windows of", "folds", "block", "method"}
+                changes[name] = (windows, {name: value if name == "scheme" else float(value)})
+    assert set(changes) == {"windows of", "folds", "block", "scheme"}
     for name, (changed, more) in changes.items():
         given: dict[str, Any] = {**asked, **more}
-        if name == "method":
+        if name == "scheme":
             del given["block"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)
@@ -420,8 +420,8 @@ def test_smaller_windows_lie_in_the_larger_and_hold_the_deposit(seed: int, size:
     [
         ({"folds": 1}, "folds="), ({"folds": 2.5}, "folds="), ({"buffer": -1}, "buffer="),
         ({"buffer": np.nan}, "buffer="),
-        ({"method": "random"}, "method='random'"), ({"method": "block"}, "did you mean 'blocks'"),
-        ({"block": 0, "method": "blocks"}, "block=0"), ({"block": 800.0}, "block=800.0: is for method='blocks'"),
+        ({"scheme": "random"}, "scheme='random'"), ({"scheme": "block"}, "did you mean 'blocks'"),
+        ({"block": 0, "scheme": "blocks"}, "block=0"), ({"block": 800.0}, "block=800.0: needs scheme='blocks'"),
         ({"context": -1}, "context=-1"), ({"context": 0.5}, "context=0.5"),
     ],
     ids=str,
@@ -429,6 +429,22 @@ def test_smaller_windows_lie_in_the_larger_and_hold_the_deposit(seed: int, size:
 def test_settings_out_of_range_are_refused_by_name(changed: dict[str, Any], name: str) -> None:
     with pytest.raises(InputError, match=re.escape(name)):
         spatial_folds(WINDOWS, **changed)
+
+
+def test_folds_are_normalised() -> None:
+    assert gp.Folds(4.0, "blocks", 800, 0) == gp.Folds(n=4, scheme="blocks", block=800.0, buffer=0.0)  # type: ignore[arg-type]
+    assert gp.Folds() == gp.Folds(5, "regions", None, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"n": 1}, "n=1: needs"), ({"scheme": "block"}, "did you mean 'blocks'"), ({"buffer": -1}, "buffer=-1: needs"),
+     ({"block": 0, "scheme": "blocks"}, "block=0: needs"), ({"block": 800}, "block=800: needs scheme='blocks'")],
+    ids=str,
+)  # fmt: skip
+def test_folds_out_of_range_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        gp.Folds(**changed)
 
 
 def test_windows_without_ore_cannot_be_split() -> None:
@@ -441,13 +457,13 @@ def test_a_survey_is_none_of_windows() -> None:
         gp.spatial_folds(xr.Dataset(), 3)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_thousands_of_windows_take_a_moment(method: str) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_thousands_of_windows_take_a_moment(scheme: str) -> None:
     grid = gp.Grid(GRID.crs, GRID.transform, (600, 600))
     places = [(int(r), int(c)) for r, c in np.random.default_rng(0).integers(0, 600, (40, 2))]
     windows = laid_out(0, places, 20, 2000, 8000, grid=grid)
     start = time.process_time()
-    quietly(windows, method=method)
+    quietly(windows, scheme=scheme)
     assert time.process_time() - start < 5
 
 
@@ -594,13 +610,13 @@ def cut_from(length: int, size: int = 3) -> tuple[gp.Windows, xr.Dataset]:
     return laid_out(0, places, size, 54, 90, grid=gp.Grid.of(survey)), survey
 
 
-def worst_share(windows: gp.Windows, folds: int, buffer: float, method: str) -> float:
+def worst_share(windows: gp.Windows, folds: int, buffer: float, scheme: str) -> float:
     """Least share of the training windows of a class that the buffer leaves."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        free = fold_table(windows, spatial_folds(windows, folds, method=method))
+        free = fold_table(windows, spatial_folds(windows, folds, scheme=scheme))
         try:
-            table = fold_table(windows, spatial_folds(windows, folds, buffer, method=method))
+            table = fold_table(windows, spatial_folds(windows, folds, buffer, scheme=scheme))
         except SeparationError:
             return 0.0
     if len(table) < len(free):
@@ -609,18 +625,18 @@ def worst_share(windows: gp.Windows, folds: int, buffer: float, method: str) -> 
     return float((table[["train_ore", "train_barren"]] / free[["train_ore", "train_barren"]]).min().min())
 
 
-@pytest.mark.parametrize("method", ["regions", "leave-one-cluster-out"])
-def test_the_range_is_the_buffer_where_it_leaves_enough(method: str) -> None:
+@pytest.mark.parametrize("scheme", ["regions", "leave-one-cluster-out"])
+def test_the_range_is_the_buffer_where_it_leaves_enough(scheme: str) -> None:
     windows, survey = cut_from(8)
     span = correlation_range(survey, rng=0)
-    buffer, sentence = default_buffer(windows, survey, 5, method)
+    buffer, sentence = default_buffer(windows, survey, 5, scheme)
     assert buffer == span
     assert re.fullmatch(
         r"buffer of \d+ m: the correlation range of \d+ m, which leaves \d+ of \d+ (ore|barren) windows to train on",
         sentence,
     )
     left, before = map(int, re.search(r"(\d+) of (\d+)", sentence).groups())  # type: ignore[union-attr]
-    assert left / before == pytest.approx(worst_share(windows, 5, buffer, method))
+    assert left / before == pytest.approx(worst_share(windows, 5, buffer, scheme))
     assert left / before >= 0.5
 
 
@@ -657,7 +673,7 @@ def test_where_none_leaves_enough_there_is_no_buffer_and_a_trend_is_said() -> No
     buffer, sentence = default_buffer(windows, survey_of({"a": rows}), 4)
     assert buffer == 0
     assert sentence.startswith("no buffer: the correlation range of 3 km (half the extent: the bands vary up to")
-    with pytest.raises(InputError, match="method='none'"):
+    with pytest.raises(InputError, match="scheme='none'"):
         default_buffer(windows, survey_of({"a": rows}), 4, "none")
 
 

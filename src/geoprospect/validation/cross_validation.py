@@ -316,7 +316,7 @@ def _splits(
         apart, why = default_buffer(windows, study.survey, int(folds), method, context)
     else:
         apart, why = check_number("buffer", buffer, minimum=0), ""
-    splits = spatial_folds(windows, int(folds), apart, method=method, block=block, context=context)
+    splits = spatial_folds(windows, int(folds), apart, scheme=method, block=block, context=context)
     what = {"regions": "compact regions of deposits", "blocks": "sets of square blocks",
             "clusters": "sets of clusters of deposits",
             "leave-one-cluster-out": "clusters of deposits"}[method]  # fmt: skip

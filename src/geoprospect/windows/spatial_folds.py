@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 
-_METHODS = ("regions", "blocks", "clusters", "leave-one-cluster-out")
+Scheme = Literal["regions", "blocks", "clusters", "leave-one-cluster-out"]
+_SCHEMES: tuple[Scheme, ...] = ("regions", "blocks", "clusters", "leave-one-cluster-out")
 
 # Windows of a class below which a training is no training: said where a fold has fewer, and what a cure must leave.
 FEWEST = 10
@@ -53,7 +55,7 @@ class _Rule:
 
     folds: int
     buffer: float
-    method: str
+    scheme: Scheme
     block: float | None
     context: int
 
@@ -66,12 +68,56 @@ class _Split:
     lacking: list[tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class Folds:
+    """How `cross_validate` splits windows into spatially separated folds.
+
+    Parameters
+    ----------
+    n : int, default 5
+        Number of folds. There are fewer where the deposits form fewer clusters; 'leave-one-cluster-out'
+        ignores it.
+    scheme : {'regions', 'blocks', 'clusters', 'leave-one-cluster-out'}, default 'regions'
+        What is held out together, as in `spatial_folds`.
+    block : float, optional
+        Side of the blocks in CRS units, with ``scheme='blocks'``. Default: as in `spatial_folds`.
+    buffer : float, optional
+        Distance between the footprints of training and test windows, in CRS units. Default: the
+        correlation range of the survey, or the largest part of it that leaves enough training windows.
+
+    Raises
+    ------
+    InputError
+        When a value is out of its range, or `block` is given with another scheme.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> gp.Folds(n=4, scheme="blocks", block=5000)
+    Folds(n=4, scheme='blocks', block=5000.0, buffer=None)
+    """
+
+    n: int = 5
+    scheme: Scheme = "regions"
+    block: float | None = None
+    buffer: float | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise and check."""
+        object.__setattr__(self, "n", check_int("n", self.n, 2))
+        _check_scheme(self.scheme, self.block)
+        if self.block is not None:
+            object.__setattr__(self, "block", check_number("block", self.block, above=0))
+        if self.buffer is not None:
+            object.__setattr__(self, "buffer", check_number("buffer", self.buffer, minimum=0))
+
+
 def spatial_folds(
     windows: Windows,
     folds: int = 5,
     buffer: float = 0.0,
     *,
-    method: str = "regions",
+    scheme: Scheme = "regions",
     block: float | None = None,
     context: int = 0,
 ) -> list[Fold]:
@@ -90,7 +136,7 @@ def spatial_folds(
         window, or stand in fewer blocks. Of no effect for 'leave-one-cluster-out'.
     buffer : float, default 0
         Further distance between the footprints of training and test, in CRS units.
-    method : {'regions', 'blocks', 'clusters', 'leave-one-cluster-out'}, default 'regions'
+    scheme : {'regions', 'blocks', 'clusters', 'leave-one-cluster-out'}, default 'regions'
         What is held out together: compact regions of deposits (Ward's clustering [1]_); square blocks
         of ground [2]_, dealt out over the folds; clusters of deposits, dealt out over the folds; or
         each cluster for itself. There, deposits are of one cluster that are linked by steps of less
@@ -136,16 +182,16 @@ def spatial_folds(
     >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=60, rng=0)
     >>> len(gp.spatial_folds(windows, folds=4))
     4
-    >>> train, test = gp.spatial_folds(windows, folds=4, method="clusters")[0]
+    >>> train, test = gp.spatial_folds(windows, folds=4, scheme="clusters")[0]
     >>> float(gp.audit(windows[train], windows[test]).max())
     0.0
     """
-    rule = _checked(windows, folds, buffer, method, block, context)
+    rule = _checked(windows, folds, buffer, scheme, block, context)
     split = _split(windows, rule)
     if len(split.parts) < 2:
         raise SeparationError(_too_little(windows, rule, split))
     _warn(windows, rule, split)
-    if rule.method != "leave-one-cluster-out" and len(split.parts) < rule.folds:
+    if rule.scheme != "leave-one-cluster-out" and len(split.parts) < rule.folds:
         log.info("%d folds instead of %d: the deposits form no more groups", len(split.parts), rule.folds)
     return split.parts
 
@@ -299,7 +345,7 @@ def default_buffer(
     windows: Windows,
     survey: xr.Dataset,
     folds: int = 5,
-    method: str = "regions",
+    scheme: Scheme = "regions",
     context: int = 0,
     *,
     block: float | None = None,
@@ -313,7 +359,7 @@ def default_buffer(
 
     Parameters
     ----------
-    windows, folds, method, context, block
+    windows, folds, scheme, context, block
         As for `spatial_folds`.
     survey : xarray.Dataset
         Whose correlation is looked at.
@@ -327,7 +373,7 @@ def default_buffer(
     sentence : str
         What was taken, and what a larger one would have left.
     """
-    rule = _checked(windows, folds, 0.0, method, block, context)
+    rule = _checked(windows, folds, 0.0, scheme, block, context)
     table = _ranges(survey, None, rng, 2000)
     if table.empty:
         return 0.0, "no buffer: no band of the survey has a range of correlation"
@@ -361,21 +407,25 @@ def independent_units(windows: Windows) -> _Ints:
     return unit
 
 
-def _checked(windows: Windows, folds: int, buffer: float, method: str, block: float | None, context: int) -> _Rule:
+def _checked(windows: Windows, folds: int, buffer: float, scheme: str, block: float | None, context: int) -> _Rule:
     """Return what is asked for, checked."""
     check_windows(windows)
     if not (windows.labels == 1).any():
         raise InputError("windows: hold no ore, so there is nothing to separate; cut them with sample_windows")
-    check_choice("method", method, _METHODS)
-    if block is not None and method != "blocks":
-        raise InputError(f"block={block!r}: is for method='blocks'; leave it out, or ask for that")
+    _check_scheme(scheme, block)
     return _Rule(
         check_int("folds", folds, 2),
         check_number("buffer", buffer, minimum=0),
-        method,
+        cast("Scheme", scheme),
         None if block is None else check_number("block", block, above=0),
         check_int("context", context, 0),
     )
+
+
+def _check_scheme(scheme: str, block: float | None) -> None:
+    check_choice("scheme", scheme, _SCHEMES)
+    if block is not None and scheme != "blocks":
+        raise InputError(f"block={block!r}: needs scheme='blocks'; leave block out or set that scheme")
 
 
 # -- regions -----------------------------------------------------------------------------------
@@ -417,21 +467,21 @@ def _cluster(windows: Windows, rule: _Rule) -> _Ints:
     Regions may cut a cluster, as nothing near the cut is trained on; clusters only say how many there may be. With
     the buffer in the step, one wide enough to link them all would leave two.
     """
-    if rule.method == "regions":
+    if rule.scheme == "regions":
         return clusters(_known(windows), _width(windows, 0))
     return clusters(_known(windows), _width(windows, rule.context) + rule.buffer)
 
 
 def _divided(windows: Windows, rule: _Rule) -> _Ints:
     """Return the region of each window."""
-    if rule.method == "blocks":
+    if rule.scheme == "blocks":
         return _by_blocks(windows, rule)
     deposits, anchors = _known(windows), _anchors(windows)
     group = _cluster(windows, rule)
     n_clusters = int(group.max()) + 1
-    if rule.method == "regions":
+    if rule.scheme == "regions":
         group = compact_regions(deposits, min(rule.folds, max(n_clusters, 2)))
-    elif rule.method == "clusters":
+    elif rule.scheme == "clusters":
         barren = group[nearest(anchors[windows.labels == 0], deposits)]
         load = np.column_stack([np.bincount(one, minlength=n_clusters) for one in (group, barren)])
         group = dealt(load, min(rule.folds, n_clusters))[group]
@@ -505,7 +555,7 @@ def _warn(windows: Windows, rule: _Rule, split: _Split) -> None:
     made = len(split.parts)
     if split.lacking:
         n = made + len(split.lacking)
-        asked = "folds" if rule.method == "leave-one-cluster-out" else f"folds={rule.folds}"
+        asked = "folds" if rule.scheme == "leave-one-cluster-out" else f"folds={rule.folds}"
         warnings.warn(
             f"{asked}: {len(split.lacking)} of {n} regions are left out: {_said(split.lacking)}; {made} folds are made",
             DataWarning,
@@ -535,7 +585,7 @@ def _said(lacking: list[tuple[str, ...]]) -> str:
 def _too_little(windows: Windows, rule: _Rule, split: _Split) -> str:
     """Say that there is too little separate ground, and what would give more."""
     n, n_clusters = len(_known(windows)), len(np.unique(_cluster(windows, rule)))
-    asked = f"folds={rule.folds}, buffer={rule.buffer:g}, method={rule.method!r}"
+    asked = f"folds={rule.folds}, buffer={rule.buffer:g}, scheme={rule.scheme!r}"
     asked += "" if rule.block is None else f", block={rule.block:g}"
     asked += f", context={rule.context}" if rule.context else ""
     made, cures = len(split.parts), list(_cures(windows, rule))
@@ -588,7 +638,7 @@ def _smaller(windows: Windows, rule: _Rule) -> Iterator[tuple[str, Windows, _Rul
 
 def _easier(rule: _Rule) -> Iterator[list[tuple[str, _Rule]]]:
     """Yield lists of rules that ask for less, or for another split; one list for each setting."""
-    if rule.method != "leave-one-cluster-out":
+    if rule.scheme != "leave-one-cluster-out":
         others = sorted(set(_FOLDS) - {rule.folds}, key=lambda n: abs(n - rule.folds))
         yield [(f"folds={n}", replace(rule, folds=n)) for n in others]
     if rule.buffer:
@@ -597,7 +647,7 @@ def _easier(rule: _Rule) -> Iterator[list[tuple[str, _Rule]]]:
         yield [("context=0", replace(rule, context=0))]
     if rule.block:
         yield [(f"block={share * rule.block:.6g}", replace(rule, block=share * rule.block)) for share in _BLOCKS]
-    yield [(f"method={one!r}", replace(rule, method=one, block=None)) for one in _METHODS if one != rule.method]
+    yield [(f"scheme={one!r}", replace(rule, scheme=one, block=None)) for one in _SCHEMES if one != rule.scheme]
 
 
 def _enough(windows: Windows, rule: _Rule) -> str:
