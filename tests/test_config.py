@@ -12,6 +12,7 @@ import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
 from geoprospect.models.recipe import RECIPES
+from geoprospect.windows.settings import WindowSettings
 
 LEAST = '[samples]\npath = "samples.csv"\n[deposits]\npath = "deposits.geojson"\n'
 
@@ -163,7 +164,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
         (schema.InterpolationSection, gp.interpolate, set()),
         (schema.BandsSection, gp.read_bands, {"path", "name"}),
         (schema.ScreeningSection, gp.screen, set()),
-        (schema.WindowsSection, gp.sample_windows, set()),
+        (schema.WindowsSection, gp.sample_windows, WindowSettings),
         (schema.TrainingSection, gp.train, {field.name for field in fields(gp.Recipe)}),
         (schema.ValidationSection, gp.cross_validate, set()),
         (schema.PredictionSection, gp.predict, {"cells"}),
@@ -171,12 +172,14 @@ def test_the_shipped_example_is_valid(monkeypatch):
     ],
 )
 def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, function, other):
-    parameters = inspect.signature(function).parameters
+    defaults = {name: one.default for name, one in inspect.signature(function).parameters.items()}
+    if isinstance(other, type):  # a dataclass of settings, which are given as keywords
+        defaults, other = defaults | {field.name: field.default for field in fields(other)}, set()
     for name, field in section.model_fields.items():
         if name not in other:
-            assert name in parameters
+            assert name in defaults
             if not field.is_required():
-                assert field.default == parameters[name].default
+                assert field.default == defaults[name]
 
 
 def test_the_settings_of_a_training_are_those_of_a_recipe_and_left_to_it():

@@ -58,8 +58,8 @@ from .validation.explain import attribute as attribute
 from .validation.explain import element_importance as element_importance
 from .validation.null_control import compare_networks as compare_networks
 from .validation.null_control import null_control as null_control
+from .windows.dissimilar import least_like_ore as least_like_ore
 from .windows.sampling import hold_back as hold_back
-from .windows.sampling import least_like_ore as least_like_ore
 from .windows.sampling import sample_windows as sample_windows
 from .windows.spatial_folds import Folds as Folds
 from .windows.spatial_folds import audit as audit

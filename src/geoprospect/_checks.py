@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -129,7 +130,11 @@ def check_arguments(
     """Return `given` as a dict when its keys are arguments of `function`, and none of those that are `own`."""
     if not isinstance(given, Mapping):
         raise InputError(f"{name}={given!r}: needs a mapping of arguments of {function.__name__}, such as {example}")
-    known = [one for one in inspect.signature(function).parameters if one not in own]
+    known = []
+    for parameter in inspect.signature(function).parameters.values():
+        options = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
+        known += list(function.__globals__[options[1]].__annotations__) if options else [parameter.name]
+    known = [one for one in known if one not in own]
     for key, value in given.items():
         if key in own:
             raise InputError(f"{name}={{{key!r}: …}}: {key} of {function.__name__} is not set here; leave it out")

@@ -24,7 +24,8 @@ from geoprospect.io.deposits import check_deposits
 from geoprospect.models.networks import NETWORKS, build_network
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.validation.scores import score_table
-from geoprospect.windows.sampling import cells_with_data, sample_windows
+from geoprospect.windows.sampling import sample_windows
+from geoprospect.windows.valid_cells import cells_with_data
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
