@@ -269,7 +269,7 @@ def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
     ore += [(48, 1 + i % 4, 2) for i in range(10)]
     barren = [(14 + i % 3, 4) for i in range(10)] + [(14 + i % 3, 50) for i in range(10)]  # none near the third
     windows = windows_at(ore, barren, places)
-    left_out = "^folds=3: 1 of 3 regions are left out: in 1 there is no barren window to test; 2 folds are made$"
+    left_out = r"^folds=3: 1 of 3 regions are left out \(1 without barren window to test\); 2 folds are made$"
     with pytest.warns(DataWarning, match=left_out) as caught:
         split = spatial_folds(windows, folds=3)
     assert caught[0].filename == __file__
@@ -283,7 +283,7 @@ def test_a_region_without_barren_windows_is_left_out_with_a_warning() -> None:
 
 def test_folds_with_little_to_train_on_are_counted_in_a_warning() -> None:
     windows = laid_out(n_ore=FEWEST, n_barren=60)
-    with pytest.warns(DataWarning, match=r"in 4 of 4 fewer than 10 windows of a class .* \d ore and \d+ barren"):
+    with pytest.warns(DataWarning, match=r"4 of 4 have fewer than 10 .* \d ore and \d+ barren"):
         assert len(spatial_folds(windows, 4)) == 4
 
 
@@ -296,123 +296,35 @@ def test_of_several_draws_the_poorest_must_have_barren_windows_to_train_on() -> 
         split = spatial_folds(windows, 4)
     assert len(split) == 3
     assert not any(len(WINDOWS) - 1 in test for _, test in split), number
-    assert "in 1 there is no barren window to train on" in str(caught[0].message)
-    assert "in 3 of 3 fewer than 10" in str(caught[1].message)
+    assert "1 without barren window to train on" in str(caught[0].message)
+    assert "3 of 3 have fewer than 10" in str(caught[1].message)
 
 
-# -- what would work ---------------------------------------------------------------------------
-
-
-def cures(message: str) -> list[str]:
-    return message.split("what would work: ")[1].split("; or ")
-
-
-def test_blocks_too_narrow_for_their_windows_are_an_error_whose_cures_work() -> None:
-    windows = laid_out(1, [(int(r), int(c)) for r, c in np.random.default_rng(5).integers(0, 60, (20, 2))], 16, 80, 80)
-    asked: dict[str, Any] = {"scheme": "blocks", "block": 800.0}
-    with pytest.raises(SeparationError, match=r"windows up to 1\.6 km wide around 20 deposits") as caught:
-        spatial_folds(windows, 5, **asked)
-    message = str(caught.value)
-    assert re.search(r"[01] folds? can be made \(folds=5, buffer=0, scheme='blocks', block=800\)", message)
-    found = cures(message)
-    size, finer = re.match(
-        r"windows of (\d+) cells instead of 16, or cells of ([\d.]+) m instead of 100 m", found[0]
-    ).groups()
-    assert float(finer) == pytest.approx(100 * int(size) / 16, rel=0.01)
-    changes = {"windows of": (spatial_folds_module._shrunk(windows, int(size)), {})}
-    for name in ("folds", "block", "scheme"):
-        for one in found:
-            if one.startswith(f"{name}="):
-                value = one[len(name) + 1 :].split(" (")[0].strip("'")
-                changes[name] = (windows, {name: value if name == "scheme" else float(value)})
-    assert set(changes) == {"windows of", "folds", "block", "scheme"}
-    for name, (changed, more) in changes.items():
-        given: dict[str, Any] = {**asked, **more}
-        if name == "scheme":
-            del given["block"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)
-            table = fold_table(changed, spatial_folds(changed, **{"folds": 5, **given}))
-        good = table[(table.train_ore >= FEWEST) & (table.train_barren >= FEWEST)]
-        words = next(one for one in found if one.startswith(name))
-        assert len(good) >= 2
-        left = (
-            f"({len(good)} folds with {good.train_ore.min()} ore and {good.train_barren.min()} barren windows or more"
-        )
-        assert left in words
-
-
-def test_the_first_size_that_works_is_named_and_larger_ones_do_not() -> None:
-    windows = laid_out(size=26)
-    with pytest.raises(SeparationError) as caught:
-        spatial_folds(windows, 4)
-    size = int(re.match(r"windows of (\d+) cells", cures(str(caught.value))[0])[1])
-    larger = [int(share * 26) for share in spatial_folds_module._SIZES if int(share * 26) > size]
-    assert larger
-    rule = spatial_folds_module._Rule(4, 0.0, "regions", None, 0)
-    assert not any(spatial_folds_module._enough(spatial_folds_module._shrunk(windows, one), rule) for one in larger)
-    assert spatial_folds_module._enough(spatial_folds_module._shrunk(windows, size), rule)
+# -- too few folds -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("asked", "cure"),
-    [({"buffer": 4000.0}, r"buffer=(2000|1000|0) \("), ({"context": 20}, r"context=0 \(")],
-    ids=["buffer", "context"],
-)
-def test_less_buffer_or_context_is_named_where_it_works(asked: dict[str, float], cure: str) -> None:
-    with pytest.raises(SeparationError) as caught:
-        spatial_folds(WINDOWS, 4, **asked)  # type: ignore[arg-type]
-    assert any(re.match(cure, one) for one in cures(str(caught.value)))
-
-
-def test_where_no_change_is_enough_two_are_named() -> None:
-    windows = laid_out(size=26)
-    with pytest.raises(SeparationError) as caught:
-        spatial_folds(windows, 4, 4500.0, context=20)
-    (cure,) = cures(str(caught.value))
-    size = int(re.match(r"buffer=0 and context=0 and windows of (\d+) cells instead of 26", cure)[1])  # type: ignore[index]
-    assert len(quietly(spatial_folds_module._shrunk(windows, size), 4)) >= 2
-    for more in ({"buffer": 4500.0}, {"context": 20}):
-        with pytest.raises(SeparationError):
-            spatial_folds(spatial_folds_module._shrunk(windows, size), 4, **more)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("windows", "why"),
+    ("windows", "asked", "message"),
     [
-        (laid_out(places=[(30, 30)]), "all ore windows are of one place"),
-        (laid_out(places=[(30, 30), (30, 30)]), "all ore windows are of one place"),
-        (laid_out(n_barren=0), r"of 0 barren windows too few are left .* \(a larger n_barren\)"),
-        (laid_out(n_ore=2, places=PLACES[:2], size=30), r"of 2 ore windows too few are left .* \(a larger n_ore\)"),
+        (laid_out(size=26), {},
+         r"folds=4: \d of 4 regions can be tested, two are needed, with 8 deposits in 4 clusters "
+         r"\(.*\d without (ore|barren window) to train on.*\); pass smaller or more windows \(size 26\) "
+         r"or fewer folds or another scheme \('regions'\)$"),
+        (WINDOWS, {"buffer": 4000.0}, r"fewer folds or a smaller buffer \(4000\) or another scheme"),
+        (WINDOWS, {"context": 20}, r"fewer folds or a smaller context \(20\) or another scheme"),
+        (laid_out(1, size=26), {"scheme": "blocks", "block": 800.0},
+         r"another block \(800\) or another scheme \('blocks'\)$"),
+        (laid_out(size=26), {"scheme": "leave-one-cluster-out"},
+         r"^folds: .*; pass smaller or more windows \(size 26\) or another scheme"),
+        (laid_out(n_barren=0), {}, r"4 without barren window to train on"),
+        (laid_out(places=[(30, 30)]), {}, "all ore windows have one location"),
+        (laid_out(places=[(30, 30), (30, 30)]), {}, "all ore windows have one location"),
     ],
-    ids=["one deposit", "one place", "no barren", "two ore"],
-)
-def test_where_nothing_works_the_error_says_why(windows: gp.Windows, why: str) -> None:
-    with pytest.raises(SeparationError, match=rf"nothing that was tried works: {why}"):
-        spatial_folds(windows)
-
-
-def test_barren_windows_in_one_corner_are_named_as_the_reason() -> None:
-    ore = [(row - 2, col - 2, i) for i, (row, col) in enumerate(PLACES) for _ in range(4)]
-    windows = windows_at(ore, [(0 + i % 3, 1 + i % 3) for i in range(30)], PLACES)
-    with pytest.raises(SeparationError, match=r"even windows of 1 cell .*no barren window .*larger n_barren"):
-        spatial_folds(windows, 4)
-
-
-@settings(max_examples=40)
-@given(seed=st.integers(0, 10_000), size=st.integers(1, 12), zooms=st.sampled_from([(1,), (1, 2), (2, 3)]))
-def test_smaller_windows_lie_in_the_larger_and_hold_the_deposit(seed: int, size: int, zooms: tuple[int, ...]) -> None:
-    windows = laid_out(seed, size=12, zooms=zooms)
-    less = spatial_folds_module._shrunk(windows, size)
-    assert (less.size, less.crop) == (size, size)
-    for before, after, length in ((windows.rows, less.rows, 0), (windows.cols, less.cols, 1)):
-        assert (after >= before).all()
-        assert (after + less.widths <= before + windows.widths).all()
-        ore = windows.labels == 1
-        place = np.array(PLACES)[windows.deposits[ore], length]
-        assert ((after[ore] <= place) & (place < (after + less.widths)[ore])).all()
-        off = (2 * after + less.widths) - (2 * before + windows.widths)
-        assert (np.abs(off[~ore]) <= 1).all()
+    ids=["size", "buffer", "context", "block", "clusters", "no barren", "one deposit", "one location"],
+)  # fmt: skip
+def test_too_few_folds_name_the_arguments(windows: gp.Windows, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(SeparationError, match=message):
+        spatial_folds(windows, 4, **asked)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import logging
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -28,13 +28,10 @@ log = logging.getLogger("geoprospect")
 Scheme = Literal["regions", "blocks", "clusters", "leave-one-cluster-out"]
 _SCHEMES: tuple[Scheme, ...] = ("regions", "blocks", "clusters", "leave-one-cluster-out")
 
-# Windows of a class below which a training is no training: said where a fold has fewer, and what a cure must leave.
+# Windows of a class below which a training is too small; a fold with fewer gives a warning.
 FEWEST = 10
-# What is tried as a cure: shares of the size of a window, numbers of folds, shares of the buffer, multiples of a block.
-_SIZES = (3 / 4, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 16)
-_FOLDS = range(2, 11)
-_BUFFERS = (1 / 2, 1 / 4, 0.0)
-_BLOCKS = (1.5, 2.0, 3.0, 4.0, 1 / 2)
+# Fractions of the correlation range that are tried as the default buffer.
+_BUFFERS = (1.0, 1 / 2, 1 / 4, 0.0)
 
 # A block is four footprints wide, so that half of its ground is farther than half a footprint from its edge; two at
 # least, and, within that, small enough for two blocks a fold.
@@ -58,14 +55,6 @@ class _Rule:
     scheme: Scheme
     block: float | None
     context: int
-
-
-@dataclass(frozen=True)
-class _Split:
-    """The folds that can be used, and what the other regions lack."""
-
-    parts: list[Fold]
-    lacking: list[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +119,7 @@ def spatial_folds(
     Parameters
     ----------
     windows : Windows
-        To be split. Barren windows of all draws are treated alike.
+        Windows to split; background (barren) windows of all draws are treated in the same way.
     folds : int, default 5
         Number of regions; fewer where the deposits form fewer clusters, linked by steps of less than a
         window, or stand in fewer blocks. Of no effect for 'leave-one-cluster-out'.
@@ -157,7 +146,7 @@ def spatial_folds(
     Raises
     ------
     SeparationError
-        When fewer than two folds can be made; the message says what would work. It is an `InputError`.
+        When fewer than two folds can be made. It is an `InputError`.
     InputError
         When a setting is out of its range, or there is no ore.
 
@@ -187,13 +176,32 @@ def spatial_folds(
     0.0
     """
     rule = _checked(windows, folds, buffer, scheme, block, context)
-    split = _split(windows, rule)
-    if len(split.parts) < 2:
-        raise SeparationError(_too_little(windows, rule, split))
-    _warn(windows, rule, split)
-    if rule.scheme != "leave-one-cluster-out" and len(split.parts) < rule.folds:
-        log.info("%d folds instead of %d: the deposits form no more groups", len(split.parts), rule.folds)
-    return split.parts
+    regions = _parts(windows, _divided(windows, rule), rule)
+    lacking = [lacks for fit, test in regions if (lacks := _lacks(windows, fit, test))]
+    parts = [(fit, test) for fit, test in regions if not _lacks(windows, fit, test)]
+    why = ", ".join(f"{count} without {what}" for what, count in Counter(itertools.chain(*lacking)).items())
+    asked = "folds" if rule.scheme == "leave-one-cluster-out" else f"folds={rule.folds}"
+    if len(parts) < 2:
+        raise SeparationError(_too_few(windows, rule, f"{asked}: {len(parts)} of {len(regions)}", why))
+    if lacking:
+        warnings.warn(
+            f"{asked}: {len(lacking)} of {len(regions)} regions are left out ({why}); {len(parts)} folds are made",
+            DataWarning,
+            stacklevel=user_level(),
+        )
+    left = [_counts(windows, fit) for fit, _ in parts]
+    poor = [pair for pair in left if min(pair) < FEWEST]
+    if poor:
+        ore, barren = min(poor, key=min)
+        warnings.warn(
+            f"folds: {len(poor)} of {len(left)} have fewer than {FEWEST} training windows of a class (one has "
+            f"{ore} ore and {barren} barren); pass smaller windows, a smaller buffer, or more windows",
+            DataWarning,
+            stacklevel=user_level(),
+        )
+    if rule.scheme != "leave-one-cluster-out" and len(parts) < rule.folds:
+        log.info("%d folds instead of %d: the deposits form no more groups", len(parts), rule.folds)
+    return parts
 
 
 def fold_counts(windows: Windows, fit: _Ints, test: _Ints) -> dict[str, int]:
@@ -378,7 +386,7 @@ def default_buffer(
     if table.empty:
         return 0.0, "no buffer: no band of the survey has a range of correlation"
     span, first = float(table["range"].median()), ""
-    for share in (1.0, *_BUFFERS):
+    for share in _BUFFERS:
         buffer = share * span
         enough, left = _what_is_left(windows, replace(rule, buffer=buffer))
         first = first or left
@@ -518,17 +526,6 @@ def _block_side(windows: Windows, rule: _Rule) -> float:
 # -- the split ---------------------------------------------------------------------------------
 
 
-def _split(windows: Windows, rule: _Rule) -> _Split:
-    """Return the folds that hold both classes in training and test, and what the others lack."""
-    parts, lacking = [], []
-    for fit, test in _parts(windows, _divided(windows, rule), rule):
-        if lacks := _lacks(windows, fit, test):
-            lacking.append(lacks)
-        else:
-            parts.append((fit, test))
-    return _Split(parts, lacking)
-
-
 def _parts(windows: Windows, region: _Ints, rule: _Rule) -> list[Fold]:
     """Return (train, test) of all regions."""
     dy, dx = windows.grid.resolution
@@ -550,156 +547,22 @@ def _lacks(windows: Windows, fit: _Ints, test: _Ints) -> tuple[str, ...]:
     return tuple(what for what, count in have.items() if not count)
 
 
-def _warn(windows: Windows, rule: _Rule, split: _Split) -> None:
-    """Warn of regions that are left out, and of folds with little to train on."""
-    made = len(split.parts)
-    if split.lacking:
-        n = made + len(split.lacking)
-        asked = "folds" if rule.scheme == "leave-one-cluster-out" else f"folds={rule.folds}"
-        warnings.warn(
-            f"{asked}: {len(split.lacking)} of {n} regions are left out: {_said(split.lacking)}; {made} folds are made",
-            DataWarning,
-            stacklevel=user_level(),
+def _too_few(windows: Windows, rule: _Rule, made: str, why: str) -> str:
+    """Return an error that counts the folds and names the arguments to change."""
+    n, n_clusters = len(np.unique(_known(windows), axis=0)), len(np.unique(_cluster(windows, rule)))
+    if n == 1:
+        return (
+            "windows: all ore windows have one location, which cannot be both trained on and tested; use more deposits"
         )
-    counts = [_counts(windows, fit) for fit, _ in split.parts]
-    poor = [pair for pair in counts if min(pair) < FEWEST]
-    if poor:
-        ore, barren = min(poor, key=min)
-        warnings.warn(
-            f"folds: in {len(poor)} of {len(counts)} fewer than {FEWEST} windows of a class are left to train on "
-            f"(in one, {ore} ore and {barren} barren); take smaller windows, a smaller buffer, or more windows",
-            DataWarning,
-            stacklevel=user_level(),
-        )
-
-
-def _said(lacking: list[tuple[str, ...]]) -> str:
-    """Say what is lacking in how many regions."""
-    counts = Counter(what for lacks in lacking for what in lacks)
-    return ", ".join(f"in {count} there is no {what}" for what, count in counts.items())
-
-
-# -- what would work ---------------------------------------------------------------------------
-
-
-def _too_little(windows: Windows, rule: _Rule, split: _Split) -> str:
-    """Say that there is too little separate ground, and what would give more."""
-    n, n_clusters = len(_known(windows)), len(np.unique(_cluster(windows, rule)))
-    asked = f"folds={rule.folds}, buffer={rule.buffer:g}, scheme={rule.scheme!r}"
-    asked += "" if rule.block is None else f", block={rule.block:g}"
-    asked += f", context={rule.context}" if rule.context else ""
-    made, cures = len(split.parts), list(_cures(windows, rule))
+    smaller = [f"buffer ({rule.buffer:g})"] * (rule.buffer > 0) + [f"context ({rule.context})"] * (rule.context > 0)
+    fixes = [f"smaller or more windows (size {windows.size})"]
+    fixes += ["fewer folds"] * (rule.folds > 2 and rule.scheme != "leave-one-cluster-out")
+    fixes += [f"a smaller {' and '.join(smaller)}"] * bool(smaller)
+    fixes += [f"another block ({rule.block:g})"] if rule.block else []
+    fixes += [f"another scheme ({rule.scheme!r})"]
     return (
-        f"windows: {made} fold{'s' * (made != 1)} can be made ({asked}), two are needed: windows up to "
-        f"{_length(windows.grid, _width(windows, 0))} wide around {n} deposit{'s' * (n != 1)} in {n_clusters} "
-        f"cluster{'s' * (n_clusters != 1)} leave too little ground apart ({_said(split.lacking)}); "
-        + (
-            f"what would work: {'; or '.join(cures)}"
-            if cures
-            else f"nothing that was tried works: {_why(windows, rule)}"
-        )
-    )
-
-
-def _cures(windows: Windows, rule: _Rule) -> Iterator[str]:
-    """Yield of each kind of change the first that leaves enough, as words; two changes where none does alone."""
-    kinds = (_smaller(windows, rule), *([(words, windows, one) for words, one in kind] for kind in _easier(rule)))
-    found = [words for words in map(_first, kinds) if words]
-    yield from found
-    if not found and (rule.buffer or rule.context):
-        near = replace(rule, buffer=0.0, context=0)
-        settings = " and ".join(["buffer=0"] * (rule.buffer > 0) + ["context=0"] * (rule.context > 0))
-        smaller = ((f"{settings} and {words}", changed, one) for words, changed, one in _smaller(windows, near))
-        both = _first(itertools.chain([(settings, windows, near)], smaller))
-        if both:
-            yield both
-
-
-def _first(changes: Iterable[tuple[str, Windows, _Rule]]) -> str:
-    """Return the words of the first change that leaves enough, with what it leaves; nothing where none does."""
-    for words, changed, asked in changes:
-        left = _enough(changed, asked)
-        if left:
-            return f"{words} ({left})"
-    return ""
-
-
-def _smaller(windows: Windows, rule: _Rule) -> Iterator[tuple[str, Windows, _Rule]]:
-    """Yield smaller windows, which smaller cells would make as well."""
-    cell = max(windows.grid.resolution)
-    for size in sorted({int(share * windows.size) for share in _SIZES} - {0}, reverse=True):
-        finer, now = (_length(windows.grid, one) for one in (cell * size / windows.size, cell))
-        yield (
-            f"windows of {size} cells instead of {windows.size}, or cells of {finer} instead of {now}",
-            _shrunk(windows, size),
-            rule,
-        )
-
-
-def _easier(rule: _Rule) -> Iterator[list[tuple[str, _Rule]]]:
-    """Yield lists of rules that ask for less, or for another split; one list for each setting."""
-    if rule.scheme != "leave-one-cluster-out":
-        others = sorted(set(_FOLDS) - {rule.folds}, key=lambda n: abs(n - rule.folds))
-        yield [(f"folds={n}", replace(rule, folds=n)) for n in others]
-    if rule.buffer:
-        yield [(f"buffer={share * rule.buffer:.6g}", replace(rule, buffer=share * rule.buffer)) for share in _BUFFERS]
-    if rule.context:
-        yield [("context=0", replace(rule, context=0))]
-    if rule.block:
-        yield [(f"block={share * rule.block:.6g}", replace(rule, block=share * rule.block)) for share in _BLOCKS]
-    yield [(f"scheme={one!r}", replace(rule, scheme=one, block=None)) for one in _SCHEMES if one != rule.scheme]
-
-
-def _enough(windows: Windows, rule: _Rule) -> str:
-    """Say what is left in the folds that have enough to train on; nothing where there are fewer than two."""
-    counts = [_counts(windows, fit) for fit, _ in _split(windows, rule).parts]
-    good = [pair for pair in counts if min(pair) >= FEWEST]
-    if len(good) < 2:
-        return ""
-    ore, barren = np.min(good, axis=0)
-    return f"{len(good)} folds with {ore} ore and {barren} barren windows or more to train on"
-
-
-def _shrunk(windows: Windows, size: int) -> Windows:
-    """Return windows of fewer cells: barren ones about the same middle, ore ones about the same deposit.
-
-    A deposit keeps its relative place in its window, as if that had been slid over it with the smaller size.
-    """
-    share, seen = size / windows.size, windows.zooms * size
-    rows, cols = (at + (windows.widths - seen) // 2 for at in (windows.rows, windows.cols))
-    ore = windows.labels == 1
-    place = np.column_stack(windows.grid.rowcol(*windows.deposit_points[windows.deposits[ore]].T))
-    for at, before, deposit in zip((rows, cols), (windows.rows, windows.cols), place.T, strict=True):
-        at[ore] = np.clip(
-            deposit - np.floor((deposit - before[ore]) * share).astype(np.int64),
-            before[ore],
-            before[ore] + (windows.widths - seen)[ore],
-        )
-    return replace(windows, rows=rows, cols=cols, size=size, crop=max(1, int(windows.crop * share)))
-
-
-def _why(windows: Windows, rule: _Rule) -> str:
-    """Say why nothing works."""
-    ore, barren = _counts(windows, np.arange(len(windows)))
-    places = np.unique(_known(windows), axis=0)
-    if len(places) == 1:
-        return "all ore windows are of one place, and it cannot be trained on and tested; more deposits are needed"
-    for name, kind, count in (("n_ore", "ore", ore), ("n_barren", "barren", barren)):
-        if count <= FEWEST:
-            return (
-                f"of {count} {kind} windows too few are left to train on beside those that are tested, "
-                f"{FEWEST} at least; cut more (a larger {name})"
-            )
-    easiest = _shrunk(windows, max(1, int(_SIZES[-1] * windows.size)))
-    left = _split(easiest, replace(rule, buffer=0.0, context=0))
-    counts = [_counts(easiest, fit) for fit, _ in left.parts]
-    good = sum(min(pair) >= FEWEST for pair in counts)
-    few = f"{good} fold{'s' * (good != 1)} with {FEWEST} windows of each class to train on"
-    lacks = f" ({_said(left.lacking)})" if left.lacking else ""
-    smallest = f"{easiest.size} cell{'s' * (easiest.size != 1)}"
-    return (
-        f"even windows of {smallest} without buffer and context make {few}{lacks}; cut more windows (a larger "
-        "n_barren) on ground farther from the known deposits, or validate on another area"
+        f"{made} regions can be tested, two are needed, with {n} deposits in {n_clusters} "
+        f"cluster{'s' * (n_clusters != 1)} ({why}); pass {' or '.join(fixes)}"
     )
 
 
