@@ -670,25 +670,11 @@ def test_what_is_watched_is_what_predicting_those_windows_gives() -> None:
     assert best["monitor_loss"] == pytest.approx(-np.log(np.where(truth == 1, p, 1 - p)).mean(), rel=1e-4)
 
 
-def test_the_halo_of_zoomed_windows_is_kept_off_the_separate_ground_once() -> None:
-    grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (400, 1300))
-    # Six groups 200 cells apart: windows of 2 x 8 cells and 2 x 32 of halo on each side are 144 wide.
-    col = np.repeat(150 + 200 * np.arange(6), 4)
-    labels, deposits = np.tile([1, 1, 0, 0], 6), np.where(np.tile([1, 1, 0, 0], 6), np.repeat(np.arange(6), 4), -1)
-    points = [(grid.x[at + 3], grid.y[203]) for at in col[::4]]
-    windows = gp.Windows(grid, np.full(24, 200), col, labels, deposits, range(6), points, size=8, crop=8,
-                         zooms=np.full(24, 2))  # fmt: skip
-    fit, watched = training.held_out(windows, gp.Recipe.of("quick", patience=2, halo=32))
-    assert watched is not None
-    assert len(fit) + len(watched) == len(windows)
-    assert gp.audit(fit, watched, context=32).max() == 0
-
-
 @pytest.mark.usefixtures("tiny")
 def test_without_separate_ground_the_error_says_how_to_do_without() -> None:
     one = gp.Windows(GRID, [4, 5, 20, 30], [4, 5, 20, 30], [1, 1, 0, 0], [0, 0, -1, -1], ("mine",),
                      [(GRID.x[8], GRID.y[8])], size=10, crop=8)  # fmt: skip
-    with pytest.raises(SeparationError, match=r"patience=4: needs separate ground.*pass patience=None"):
+    with pytest.raises(SeparationError, match=r"patience=4: needs windows apart.*pass patience=None"):
         train(one, patience=4)
 
 

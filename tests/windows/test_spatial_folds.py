@@ -27,6 +27,7 @@ from geoprospect.windows.spatial_folds import (
     correlation_range,
     default_buffer,
     fold_counts,
+    held_out,
     spatial_folds,
 )
 
@@ -377,6 +378,35 @@ def test_thousands_of_windows_take_a_moment(scheme: str) -> None:
     start = time.process_time()
     quietly(windows, scheme=scheme)
     assert time.process_time() - start < 5
+
+
+# -- windows held out for early stopping -------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::geoprospect.errors.DataWarning")
+def test_context_of_zoomed_windows_separates_held_out_windows() -> None:
+    grid = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (400, 1300))
+    # Six groups 200 cells apart: windows of 2 x 8 cells and 2 x 32 of halo on each side are 144 wide.
+    col = np.repeat(150 + 200 * np.arange(6), 4)
+    labels, deposits = np.tile([1, 1, 0, 0], 6), np.where(np.tile([1, 1, 0, 0], 6), np.repeat(np.arange(6), 4), -1)
+    points = [(grid.x[at + 3], grid.y[203]) for at in col[::4]]
+    windows = gp.Windows(grid, np.full(24, 200), col, labels, deposits, range(6), points, size=8, crop=8,
+                         zooms=np.full(24, 2))  # fmt: skip
+    fit, watched = held_out(windows, 2, 32)
+    assert watched is not None
+    assert len(fit) + len(watched) == len(windows)
+    assert gp.audit(fit, watched, context=32).max() == 0
+
+
+@pytest.mark.filterwarnings("ignore::geoprospect.errors.DataWarning")
+def test_about_a_fifth_of_the_deposits_is_held_out() -> None:
+    places = [(row, col) for row in (10, 30, 50) for col in (10, 30, 50)]
+    windows = laid_out(0, places, n_ore=36, n_barren=90)
+    fit, watched = held_out(windows, 3, 0)
+    assert watched is not None
+    assert len(set(watched.deposits.tolist()) - {-1}) in (1, 2)
+    assert audit(fit, watched).max() == 0
+    assert held_out(windows, None, 0) == (windows, None)
 
 
 # -- audit -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from geoprospect.models.applicability import Applicability, Reference
 from geoprospect.models.dense import Dense
 from geoprospect.models.model import ProspectivityModel, check_fit
 from geoprospect.models.networks import FEATURE_STRIDE, head_of, with_projection
-from geoprospect.models.training import held_out
+from geoprospect.windows.spatial_folds import held_out
 from geoprospect.windows.windows import Windows
 
 _DIRECTIONS = 64
@@ -78,7 +78,8 @@ def fit_applicability(
     """
     target = resolve_device(device)
     check_fit(model, windows, survey)
-    trained_on = held_out(windows, model.recipe())[0]
+    recipe = model.recipe()
+    trained_on = held_out(windows, recipe.patience, recipe.halo)[0]
     stack = channels_last(torch.from_numpy(model.stack(survey)[0]).to(target))  # (C, Y, X)
     found = []
     for number, network in enumerate(model.networks):

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_input_file, check_int, check_rng
 from geoprospect._devices import resolve_device
 from geoprospect._version import __version__
-from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError, SeparationError
+from geoprospect.errors import CorruptFileError, DeviceError, DivergenceError, InputError
 from geoprospect.grid import grid_of_survey
 from geoprospect.models._patches import channels_last, gather
 from geoprospect.models.checkpoints import Checkpoint, Kept, checksum
@@ -33,13 +33,12 @@ from geoprospect.models.model import ProspectivityModel, stack_bands
 from geoprospect.models.networks import Crop, build_network, set_halo
 from geoprospect.models.recipe import Recipe
 from geoprospect.stats.metrics import rank_auc
-from geoprospect.windows.spatial_folds import spatial_folds
+from geoprospect.windows.spatial_folds import held_out
 from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 
 _PASSES = 4  # over the training windows, for the statistics of networks that saw context
-_MONITOR_FOLDS = 5  # one of them is the separate ground of early stopping
 # (logits (B, 2), labels (B,)) -> what is descended and what is reported, each summed over the windows
 _Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -133,7 +132,7 @@ def train(
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
     before = keeper.seed() if keeper is not None and rng is None else None
     seed = int(check_rng(rng).integers(2**31)) if before is None else before
-    fit, monitor = held_out(windows, how)
+    fit, monitor = held_out(windows, how.patience, how.halo)
     offset, scale = _fit_scaling(fit, survey, bands)
     cells = stack_bands(survey, bands, offset, scale)[0]  # (C, Y, X)
     build = functools.partial(build_network, network, len(bands), weights, norm=how.norm, dropout=how.dropout)
@@ -637,29 +636,6 @@ def _seed_dropout(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
-
-
-def held_out(windows: Windows, recipe: Recipe) -> tuple[Windows, Windows | None]:
-    """Return the windows to train on, and those of separate ground with about a fifth of the deposits."""
-    if recipe.patience is None:
-        return windows, None
-    cure = "pass patience=None to train on all windows without stopping early"
-    try:
-        folds = spatial_folds(windows, _MONITOR_FOLDS, context=recipe.halo)  # cells of the patch; it knows the zooms
-    except SeparationError as err:
-        raise SeparationError(f"patience={recipe.patience}: needs separate ground to watch; {err}; or {cure}") from err
-    known = len(np.unique(windows.deposits[windows.deposits >= 0]))
-    shares = [len(np.unique(windows.deposits[test][windows.deposits[test] >= 0])) / known for _, test in folds]
-    fit, test = folds[int(np.argmin(np.abs(np.array(shares) - 1 / _MONITOR_FOLDS)))]
-    for draw in range(windows.n_draws):
-        member = (windows.draw == -1) | (windows.draw == draw)
-        if any(len(np.unique(windows.labels[part][member[part]])) < 2 for part in (fit, test)):
-            raise SeparationError(
-                f"patience={recipe.patience}: draw {draw} lacks ore or barren windows in training or on the separate "
-                f"ground; draw more barren windows, or {cure}"
-            )
-    log.info("patience: %d of %d windows are watched, %d are trained on", len(test), len(windows), len(fit))
-    return windows[fit], windows[test]
 
 
 def _told(monitor: Windows | None) -> dict[str, Any]:

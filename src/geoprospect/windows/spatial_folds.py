@@ -30,6 +30,8 @@ _SCHEMES: tuple[Scheme, ...] = ("regions", "blocks", "clusters", "leave-one-clus
 
 # Windows of a class below which a training is too small; a fold with fewer gives a warning.
 FEWEST = 10
+# One of so many folds is held out for early stopping.
+_MONITOR_FOLDS = 5
 # Fractions of the correlation range that are tried as the default buffer.
 _BUFFERS = (1.0, 1 / 2, 1 / 4, 0.0)
 
@@ -202,6 +204,44 @@ def spatial_folds(
     if rule.scheme != "leave-one-cluster-out" and len(parts) < rule.folds:
         log.info("%d folds instead of %d: the deposits form no more groups", len(parts), rule.folds)
     return parts
+
+
+def held_out(windows: Windows, patience: int | None, context: int) -> tuple[Windows, Windows | None]:
+    """Return the windows to train on and those held out for early stopping, with about a fifth of the deposits.
+
+    Parameters
+    ----------
+    windows : Windows
+        All windows of a training.
+    patience : int or None
+        Setting of the recipe; with None, no windows are held out.
+    context : int
+        As in `spatial_folds`.
+
+    Raises
+    ------
+    SeparationError
+        When windows cannot be split, or a draw lacks a class in one of the two parts.
+    """
+    if patience is None:
+        return windows, None
+    fix = "pass patience=None to train on all windows"
+    try:
+        folds = spatial_folds(windows, _MONITOR_FOLDS, context=context)
+    except SeparationError as err:
+        raise SeparationError(f"patience={patience}: needs windows apart from the training ({err}); or {fix}") from err
+    known = len(np.unique(windows.deposits[windows.deposits >= 0]))
+    shares = [len(np.unique(windows.deposits[test][windows.deposits[test] >= 0])) / known for _, test in folds]
+    fit, test = folds[int(np.argmin(np.abs(np.array(shares) - 1 / _MONITOR_FOLDS)))]
+    for draw in range(windows.n_draws):
+        member = (windows.draw == -1) | (windows.draw == draw)
+        if any(len(np.unique(windows.labels[part][member[part]])) < 2 for part in (fit, test)):
+            raise SeparationError(
+                f"patience={patience}: draw {draw} lacks ore or barren windows in training or in the held-out region; "
+                f"draw more barren windows, or {fix}"
+            )
+    log.info("patience: %d of %d windows are held out, %d are trained on", len(test), len(windows), len(fit))
+    return windows[fit], windows[test]
 
 
 def fold_counts(windows: Windows, fit: _Ints, test: _Ints) -> dict[str, int]:
