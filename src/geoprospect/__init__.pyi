@@ -53,10 +53,10 @@ from .stats.calibration import calibrate as calibrate
 from .stats.calibration import cross_calibrated as cross_calibrated
 from .stats.endowment import expected_deposits as expected_deposits
 from .stats.endowment import intensity as intensity
+from .validation.compare_networks import compare_networks as compare_networks
 from .validation.cross_validation import cross_validate as cross_validate
 from .validation.explain import attribute as attribute
 from .validation.explain import element_importance as element_importance
-from .validation.null_control import compare_networks as compare_networks
 from .validation.null_control import null_control as null_control
 from .windows.dissimilar import least_like_ore as least_like_ore
 from .windows.sampling import hold_back as hold_back
