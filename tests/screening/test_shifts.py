@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoprospect.errors import InputError
-from geoprospect.screening.shifts import family_wise, p_values, shifted_places, standardised
+from geoprospect.screening.shifts import family_wise, p_values, random_shifts, shifted_places, standardised
 
 SIDE = 40
 PATTERN = np.random.default_rng(0).uniform(5, 35, size=(12, 2))
@@ -71,8 +71,19 @@ def test_patchy_ground_lets_fewer_points_stay_and_hopeless_ground_is_refused():
     assert 3 <= kept[1:].min() < 6
     only_there = np.zeros(SIDE**2, dtype=bool)
     only_there[place_of(PATTERN)] = True
-    with pytest.raises(InputError, match=r"permutations=5000: only .* too patchy.*permutations=0"):
+    with pytest.raises(InputError, match=r"permutations=5000: only .* cells with data; pass permutations=0"):
         shifted(5000, ground=only_there)
+
+
+def test_shifts_are_those_of_the_screening_and_can_be_kept_apart():
+    every, places = random_shifts(PATTERN, (SIDE, SIDE), place_of, 300, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.where(shifted(300)[1:] < 0, -1, places), shifted(300)[1:])
+    for shift, moved in zip(every, places, strict=True):
+        np.testing.assert_array_equal(place_of(PATTERN + shift), moved)
+    assert (np.abs(every) < 8).all(axis=1).any()
+    far = random_shifts(PATTERN, (SIDE, SIDE), place_of, 300, np.random.default_rng(0), apart=0.2)[0]
+    assert len(far) == 300
+    assert (np.abs(far) >= 8).any(axis=1).all()
 
 
 def test_means_of_fewer_points_are_drawn_together():

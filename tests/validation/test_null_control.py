@@ -6,11 +6,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 import torch
 from torch import nn
 
 import geoprospect as gp
-from geoprospect.errors import InputError
+from geoprospect.errors import InputError, SeparationError
 from geoprospect.models import training
 from geoprospect.validation import null_control
 
@@ -30,29 +31,40 @@ def survey(area):
     return gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
 
 
-def test_a_shift_moves_the_pattern_as_one_and_wraps_it_around():
-    grid = gp.Grid.covering(gp.Samples([[0, 0], [10_000, 10_000]], [[1], [2]], ["Cu"], ["ppm"], "EPSG:32649"), shape=50)
-    points = np.array([[2000.0, 2000], [2500, 2000], [9000, 9500]])
-    (left, bottom, right, top), data = grid.bounds, np.ones(grid.shape, dtype=bool)
-    for seed in range(20):
-        moved = null_control._shifted(points, grid, data, np.random.default_rng(seed))
-        assert grid.contains(moved.geometry.x, moved.geometry.y).all()
-        step = np.column_stack([moved.geometry.x, moved.geometry.y]) - points
-        around = np.mod(step, [right - left, top - bottom])
-        np.testing.assert_allclose(around, np.broadcast_to(around[0], around.shape), atol=1e-6)
-        assert np.abs(step).max() > 0.1 * (right - left)
+def test_patterns_are_shifts_of_the_deposits_on_data(area, survey, monkeypatch):
+    west = survey.where(survey.x < float(survey.x.mean()))
+    patterns = []
+
+    def one_pattern(survey, deposits, network, cut, settings, generator):
+        patterns.append(deposits)
+        if len(patterns) == 2:
+            raise SeparationError("too near")
+        return {"auc": 0.5}
+
+    monkeypatch.setattr(null_control, "_one_pattern", one_pattern)
+    control = gp.null_control(west, area.deposits, n=4, rng=0)
+    assert (len(control.table), control.skipped, len(patterns)) == (4, 1, 5)
+    x, y = area.grid.points(area.deposits.geometry)
+    points, grid = np.column_stack([x, y]), area.grid
+    (left, bottom, right, top) = grid.bounds
+    for moved in patterns:
+        landed = shapely.get_coordinates(moved.geometry.to_numpy())
+        # Some shift brings all of them from a deposit.
+        shifts = [landed[0] - one for one in points]
+        hits = [np.abs(landed[:, None] - (points + shift)).max(axis=2).min(axis=1).max() < 1e-6 for shift in shifts]
+        (shift,) = (shift for shift, hit in zip(shifts, hits, strict=True) if hit)
+        assert abs(shift[0]) >= 0.1 * (right - left) or abs(shift[1]) >= 0.1 * (top - bottom)
+        row, col = grid.rowcol(*landed.T)
+        assert np.isfinite(west["Cu"].values[row, col]).all()
 
 
-def test_a_shift_lands_on_ground_with_data_or_is_an_error():
-    grid = gp.Grid.covering(gp.Samples([[0, 0], [10_000, 10_000]], [[1], [2]], ["Cu"], ["ppm"], "EPSG:32649"), shape=50)
-    data = np.zeros(grid.shape, dtype=bool)
-    data[:, :25] = True
-    points = np.array([[6000.0, 2000], [6500, 2000]])
-    for seed in range(10):
-        moved = null_control._shifted(points, grid, data, np.random.default_rng(seed))
-        assert data[grid.rowcol(moved.geometry.x.to_numpy(), moved.geometry.y.to_numpy())].all()
-    with pytest.raises(InputError, match="clip the survey"):
-        null_control._shifted(points, grid, ~np.ones(grid.shape, dtype=bool), np.random.default_rng(0))
+def test_too_few_patterns_are_an_error(area, survey, monkeypatch):
+    def refuse(*args):
+        raise SeparationError("too near")
+
+    monkeypatch.setattr(null_control, "_one_pattern", refuse)
+    with pytest.raises(InputError, match=r"n=2: of 6 random shifts only 0 keep .* \(too near\); pass a smaller n"):
+        gp.null_control(survey, area.deposits, n=2, rng=0)
 
 
 class Memory(nn.Module):
@@ -89,7 +101,7 @@ def test_where_there_is_nothing_separate_ground_finds_nothing_and_the_papers_pro
     assert control.table["paper_auc"].mean() > 0.6
     assert control.table["paper_covers"].mean() <= 1 / 6
     assert (control.table["overlap"] > 0.5).all()
-    assert "the bands cannot know" in repr(control)
+    assert "random shifts of the deposits" in repr(control)
     assert control.to_frame() is not control.table
 
 
@@ -115,7 +127,7 @@ def test_deposits_off_the_grid_have_no_null(survey):
     [
         (
             {"siz": 8, "crop": 7},
-            r"windows={'siz': 8}: sample_windows has no argument 'siz'; did you mean 'size'.* mask",
+            r"windows={'siz': 8}: sample_windows has no argument 'siz'; did you mean 'size'.* draws",
         ),
         ({"size": 8, "rng": 3}, "windows={'rng': …}: rng of sample_windows is not set here; leave it out"),
         ([8, 7], r"windows=\[8, 7\]: needs a mapping of arguments of sample_windows, such as {'size': 8"),

@@ -1,8 +1,8 @@
-"""Random shifts of a pattern of points: the null hypothesis for points and fields that both have structure.
+"""Random shifts of a point pattern: the null model for points and fields that both have spatial structure.
 
-Concentrations are alike nearby and deposits lie in clusters, so neither are independent draws. Shifted as a whole,
-the pattern keeps its clusters and the ground keeps its structure; only what ties the one to the other is lost.
-Arrays only.
+Concentrations are correlated over short distances and deposits are clustered, so neither are independent draws.
+A shift of the whole pattern keeps the clusters of the deposits and the structure of the field, and removes the
+relation between the two. Points that leave the study area are dropped. Arrays only.
 """
 
 from __future__ import annotations
@@ -15,13 +15,65 @@ from numpy.typing import NDArray
 from geoprospect.errors import InputError
 
 Floats = NDArray[np.float64]
-# Least shares of the points that a shift must keep on the ground; the next where the ground allows too few.
+# Smallest fractions of the points that a shift keeps in the study area; the next where there are too few shifts.
 _KEEP = (0.5, 0.25, 0.1)
 _BATCH = 2048
-# Shifts tried for one that is wanted: a tenth of them stay on the ground of a survey of any common shape.
+# Shifts tried for one that is wanted: a tenth of them keep half of the points in a survey of any common shape.
 _TRIES = 50
 # Statistics this close are equal: a shift that brings the pattern onto the same values must not count as smaller.
 _TIE = 1e-9
+
+
+def random_shifts(
+    points: Floats,
+    extent: tuple[float, float],
+    place_of: Callable[[Floats], NDArray[np.int64]],
+    n: int,
+    rng: np.random.Generator,
+    apart: float = 0.0,
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return up to `n` random shifts of a pattern, and the cells that its points fall in after each.
+
+    Shifts keep at least half of the points in the study area. Where there are too few of these, they keep at
+    least a quarter, or a tenth.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, 2)
+        The pattern; at least one of its points is in the study area.
+    extent : (width, height)
+        Of the study area, in the same units; shifts are uniform up to this distance either way.
+    place_of : callable
+        Takes points, (N, 2), and returns the number of the cell of each, -1 outside of the study area.
+    n : int
+        Number of shifts.
+    rng : Generator
+        Draws the shifts.
+    apart : float, default 0
+        Smallest shift in x or in y, as a fraction of the extent.
+
+    Returns
+    -------
+    shifts : ndarray of shape (n, 2)
+        Fewer than `n` where the data are too patchy.
+    places : ndarray of shape (n, n_points)
+        Cells of the points after each shift, -1 outside of the study area.
+    """
+    least = _KEEP[-1] * (here := int((_once(place_of(points)[None]) >= 0).sum()))
+    shifts, moved = np.empty((0, 2)), np.empty((0, len(points)), dtype=np.int64)
+    for _ in range(max(1, _TRIES * n // _BATCH)):
+        vectors = rng.uniform(-1, 1, size=(_BATCH, 1, 2)) * extent  # (S, 1, 2)
+        places = place_of((points + vectors).reshape(-1, 2)).reshape(_BATCH, -1)
+        far = (np.abs(vectors[:, 0]) >= np.multiply(apart, extent)).any(axis=1)
+        kept = far & ((places >= 0).sum(axis=1) >= max(1.0, least))
+        shifts, moved = np.concatenate([shifts, vectors[kept, 0]]), np.concatenate([moved, places[kept]])
+        if ((moved >= 0).sum(axis=1) >= _KEEP[0] * here).sum() >= n:
+            break
+    for share in _KEEP:
+        enough = (moved >= 0).sum(axis=1) >= share * here
+        if enough.sum() >= n:
+            break
+    return shifts[enough][:n], moved[enough][:n]
 
 
 def shifted_places(
@@ -31,51 +83,32 @@ def shifted_places(
     n: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the places that a pattern covers where it lies and after `n` random shifts.
+    """Return the cells that a pattern covers where it is and after `n` random shifts.
 
     Parameters
     ----------
-    points : ndarray of shape (n_points, 2)
-        The pattern; at least one of its points lies on the ground.
-    extent : (width, height)
-        Of the ground, in the same units; shifts are uniform up to so much either way.
-    place_of : callable
-        Takes points, (N, 2), gives the number of the place that each lies on, -1 off the ground.
-    n : int
-        Number of shifts.
-    rng : Generator
+    points, extent, place_of, n, rng
+        As in `random_shifts`.
 
     Returns
     -------
     ndarray of shape (1 + n, n_points)
-        The unshifted pattern first; -1 for points off the ground, and for all but the first of
-        those that share a place.
+        The unshifted pattern first; -1 for points outside of the study area, and for all but the first of
+        those that share a cell.
 
     Raises
     ------
     InputError
-        When the ground is so patchy that hardly any shift keeps a tenth of the points on it.
+        When the data are so patchy that hardly any shift keeps a tenth of the points.
     """
     here = _once(place_of(points)[None])
-    kept_here = int((here >= 0).sum())
-    moved = np.empty((0, len(points)), dtype=np.int64)
-    tried = 0
-    for _ in range(max(1, _TRIES * n // _BATCH)):
-        tried += _BATCH
-        vectors = rng.uniform(-1, 1, size=(_BATCH, 1, 2)) * extent  # (S, 1, 2)
-        places = place_of((points + vectors).reshape(-1, 2)).reshape(_BATCH, -1)
-        kept = (places >= 0).sum(axis=1)
-        moved = np.concatenate([moved, places[kept >= max(1.0, _KEEP[-1] * kept_here)]])
-        if (_kept(moved) >= _KEEP[0] * kept_here).sum() >= n:
-            break
-    for share in _KEEP:
-        enough = moved[_kept(moved) >= share * kept_here]
-        if len(enough) >= n:
-            return np.concatenate([here, _once(enough[:n])])
-    raise InputError(
-        f"permutations={n}: only {len(moved)} of {tried} random shifts keep a tenth of the {kept_here} deposits "
-        "on ground with data; the ground is too patchy for this test: pass permutations=0 and rule='holm'"
-    )
+    moved = random_shifts(points, extent, place_of, n, rng)[1]
+    if len(moved) < n:
+        raise InputError(
+            f"permutations={n}: only {len(moved)} random shifts keep a tenth of the {int((here >= 0).sum())} deposits "
+            "on cells with data; pass permutations=0 and rule='holm'"
+        )
+    return np.concatenate([here, _once(moved)])
 
 
 def standardised(means: Floats, counts: NDArray[np.int64]) -> Floats:
@@ -182,11 +215,6 @@ def _once(places: NDArray[np.int64]) -> NDArray[np.int64]:
     single = np.empty_like(places)
     np.put_along_axis(single, order, np.where(again, -1, ordered), axis=1)
     return single
-
-
-def _kept(places: NDArray[np.int64]) -> NDArray[np.int64]:
-    count: NDArray[np.int64] = (places >= 0).sum(axis=1)
-    return count
 
 
 def _power(squares: Floats, n: Floats) -> float:

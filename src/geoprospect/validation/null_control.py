@@ -17,30 +17,32 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_arguments, check_int, check_rng
 from geoprospect.errors import DataWarning, InputError, SeparationError
-from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.grid import grid_of_survey
 from geoprospect.io.deposits import check_deposits
+from geoprospect.screening.shifts import random_shifts
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.windows.sampling import sample_windows
 from geoprospect.windows.valid_cells import cells_with_data
 
 _LEVEL = 0.95
-# Share of the deposits that must land on ground with data for a shift to count, and how often one is looked for.
-_LANDED = 0.8
-_TRIES = 1000
+# Smallest shift in x or in y, as a fraction of the survey: after a smaller one the bands still predict the deposits.
+_APART = 0.1
+# Shifts per pattern: so many may leave too few windows for separate folds.
+_SPARE = 3
 
 
 @dataclass(frozen=True, eq=False)
 class NullControl:
-    """What cross-validation says of deposits that the bands cannot know.
+    """Cross-validation scores of randomly shifted deposits, which the bands cannot predict.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per shifted pattern: ``auc``, ``low`` and ``high`` on separate ground, ``covers`` (the
-        interval holds 0.5), the same of the paper's protocol (``paper_auc``, ``paper_low``,
+        One row per shifted pattern: ``auc``, ``low`` and ``high`` of spatially separated folds, ``covers``
+        (the interval contains 0.5), the same of the paper's protocol (``paper_auc``, ``paper_low``,
         ``paper_high``, ``paper_covers``) with its ``overlap``, and ``n_deposits`` and ``n_clusters``.
     skipped : int
-        Patterns that left no separate ground, and were replaced by others.
+        Patterns that did not allow separate folds, and were replaced by others.
 
     Examples
     --------
@@ -56,19 +58,20 @@ class NullControl:
 
     @property
     def coverage(self) -> float:
-        """Share of the patterns whose 95 % interval holds 0.5."""
+        """Fraction of the patterns whose 95 % interval contains 0.5."""
         return float(self.table["covers"].mean())
 
     @property
     def summary(self) -> str:
-        """Say in two sentences what the two protocols make of nothing."""
+        """What the two protocols report without any signal, in three sentences."""
         n, t = len(self.table), self.table
         low, high = binom.interval(0.95, n, _LEVEL)
         return (
-            f"On {n} patterns of deposits that the bands cannot know, separate ground gives a mean AUC of "
-            f"{t['auc'].mean():.3f}, and its 95 % intervals hold 0.5 in {int(t['covers'].sum())} of {n} "
-            f"({low:.0f} to {high:.0f} would be chance). The paper's protocol gives {t['paper_auc'].mean():.3f} on the "
-            f"same data, and its intervals hold 0.5 in {int(t['paper_covers'].sum())}."
+            f"On {n} random shifts of the deposits, spatially separated folds give a mean AUC of "
+            f"{t['auc'].mean():.3f}, and {int(t['covers'].sum())} of {n} 95 % intervals contain 0.5. "
+            f"By chance, {low:.0f} to {high:.0f} would contain it. "
+            f"The paper's protocol gives a mean AUC of {t['paper_auc'].mean():.3f} on the same data, and "
+            f"{int(t['paper_covers'].sum())} of its intervals contain 0.5."
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -76,7 +79,7 @@ class NullControl:
         return self.table.copy()
 
     def __repr__(self) -> str:
-        """The sentences."""
+        """Number of patterns and summary."""
         return f"NullControl({len(self.table)} patterns)\n{self.summary}"
 
 
@@ -91,11 +94,12 @@ def null_control(
     progress: bool = False,
     **settings: Any,
 ) -> NullControl:
-    """Cross-validate with deposits shifted at random: what the same machinery makes of nothing.
+    """Cross-validate with randomly shifted deposits, to measure what a protocol reports without any signal.
 
-    The pattern of deposits is shifted as a whole over the survey, which it leaves on one side and enters on
-    the other; its clusters stay, and whatever the bands knew of it is gone. A protocol that then reports
-    more than chance reports its own memory.
+    Each pattern is a random shift of all deposits together, as in the test of `screen`: the clusters
+    stay, deposits that leave the cells with data are dropped, and the relation to the bands is lost [1]_.
+    Shifts are at least a tenth of the survey in x or in y. A protocol that reports an AUC well above 0.5
+    for such patterns measures spatial leakage.
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ def null_control(
     network : str, default 'resnet50'
         As in `train`.
     n : int, default 20
-        Number of shifts; each is one whole cross-validation.
+        Number of patterns; each needs one complete cross-validation.
     rng : int, Generator or None
         Draws shifts, windows and trainings.
     windows : mapping, optional
@@ -119,13 +123,19 @@ def null_control(
     Returns
     -------
     NullControl
-        AUC and interval of every shift, on separate ground and by the paper's protocol.
+        AUC and interval of every pattern, with spatially separated folds and by the paper's protocol.
 
     Raises
     ------
     InputError
-        When no shift leaves the deposits on ground with data and with separate ground, or `windows` holds what
-        `sample_windows` does not know.
+        When no deposit is on the grid, too few shifts keep deposits on cells with data and allow separate
+        folds, or `windows` has a key that is not an argument of `sample_windows`.
+
+    References
+    ----------
+    .. [1] Mrkvička, T., Dvořák, J., González, J. A. & Mateu, J. (2021). Revisiting the random shift
+       approach for testing in spatial statistics. Spatial Statistics 42, 100430.
+       https://doi.org/10.1016/j.spasta.2020.100430
 
     Examples
     --------
@@ -147,23 +157,33 @@ def null_control(
     x, y = grid.points(deposits.geometry)
     points = np.column_stack([x, y])[grid.contains(x, y)]
     if not len(points):
-        raise InputError("deposits: none lies on the grid of the survey; are both CRS right?")
-    data = cells_with_data(survey, grid)
+        raise InputError("deposits: none is on the grid of the survey; are both CRS right?")
+    data, (left, bottom, right, top) = cells_with_data(survey, grid), grid.bounds
+
+    def place_of(points: NDArray[np.float64]) -> NDArray[np.int64]:
+        inside = grid.contains(*points.T)
+        row, col = (np.where(inside, index, 0) for index in grid.rowcol(*points.T))
+        return np.where(inside & data[row, col], row * grid.shape[1] + col, -1)
+
+    shifts, places = random_shifts(points, (right - left, top - bottom), place_of, _SPARE * n, generator, _APART)
     rows: list[dict[str, Any]] = []
-    skipped = 0
+    skipped, why = 0, ""
     with tqdm(total=n, desc="null control", unit="pattern", disable=not progress) as bar, warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # of deposits at edges, of each of the shifts
-        while len(rows) < n:
-            moved = _shifted(points, grid, data, generator)
+        for shift, place in zip(shifts, places, strict=True):
+            if len(rows) == n:
+                break
+            moved = gpd.GeoDataFrame(geometry=gpd.points_from_xy(*(points[place >= 0] + shift).T), crs=grid.crs)
             try:
                 rows.append(_one_pattern(survey, moved, network, cut, settings, generator))
                 bar.update()
             except SeparationError as err:
-                skipped += 1
-                if skipped > 2 * n:
-                    raise InputError(
-                        f"deposits: {skipped} of {skipped + len(rows)} shifts leave no separate ground ({err})"
-                    ) from err
+                skipped, why = skipped + 1, f" ({err})"
+    if len(rows) < n:
+        raise InputError(
+            f"n={n}: of {len(shifts)} random shifts only {len(rows)} keep deposits on cells with data and leave "
+            f"separate folds{why}; pass a smaller n, smaller windows, or a survey clipped to its data"
+        )
     return NullControl(pd.DataFrame(rows, index=pd.RangeIndex(n, name="pattern")), skipped)
 
 
@@ -183,25 +203,3 @@ def _one_pattern(
         "paper_covers": paper["low"] <= 0.5 <= paper["high"], "overlap": paper["overlap"],
         "n_deposits": len(deposits), "n_clusters": scores.n_clusters,
     }  # fmt: skip
-
-
-def _shifted(
-    points: NDArray[np.float64], grid: Grid, data: NDArray[np.bool_], rng: np.random.Generator
-) -> gpd.GeoDataFrame:
-    """Return the deposits moved as one over the ground, those that land where there are data."""
-    left, bottom, right, top = grid.bounds
-    corner, extent = np.array([left, bottom]), np.array([right - left, top - bottom])
-    for _ in range(_TRIES):
-        # At least a tenth of the ground to one side, or the pattern lies where it lay.
-        shift = rng.uniform(0, 1, 2)
-        if (np.minimum(shift, 1 - shift) < 0.1).all():
-            continue
-        moved = corner + np.mod(points - corner + shift * extent, extent)
-        row, col = grid.rowcol(*moved.T)
-        landed = data[np.clip(row, 0, grid.shape[0] - 1), np.clip(col, 0, grid.shape[1] - 1)]
-        if landed.mean() >= _LANDED:
-            return gpd.GeoDataFrame(geometry=gpd.points_from_xy(*moved[landed].T), crs=grid.crs)
-    raise InputError(
-        f"deposits: none of {_TRIES} shifts leaves {_LANDED:.0%} of them on ground with data; clip the survey to "
-        "where it has data"
-    )
