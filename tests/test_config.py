@@ -12,6 +12,7 @@ import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
 from geoprospect.models.recipe import RECIPES
+from geoprospect.screening.settings import ScreenSettings
 from geoprospect.windows.settings import WindowSettings
 
 LEAST = '[samples]\npath = "samples.csv"\n[deposits]\npath = "deposits.geojson"\n'
@@ -163,7 +164,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
         (schema.GridSection, gp.Grid.covering, set()),
         (schema.InterpolationSection, gp.interpolate, set()),
         (schema.BandsSection, gp.read_bands, {"path", "name"}),
-        (schema.ScreeningSection, gp.screen, set()),
+        (schema.ScreeningSection, gp.screen, ScreenSettings),
         (schema.WindowsSection, gp.sample_windows, WindowSettings),
         (schema.TrainingSection, gp.train, {field.name for field in fields(gp.Recipe)}),
         (schema.ValidationSection, gp.cross_validate, set()),

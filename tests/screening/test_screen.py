@@ -12,6 +12,7 @@ import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.screening.cells import ground_of, ore_places
 from geoprospect.screening.screen import _mean_ranks
+from geoprospect.screening.settings import ScreenOptions, ScreenSettings
 
 GRID = gp.Grid("EPSG:32649", Affine(100, 0, 500_000, 0, -100, 2_400_000), (50, 60))
 COLUMNS = ["auc", "auc_sd", "se", "z_auc", "z_null", "p", "p_holm", "p_bh", "p_shift", "p_family", "contrast",
@@ -525,7 +526,7 @@ def test_the_machine_is_fitted_anew_for_every_shift():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"statistic": "svm", "alternative": "enriched"}, "takes either direction"),
+        ({"statistic": "svm", "alternative": "enriched"}, "uses either direction"),
         ({"permutations": 50}, r"permutations=50: p cannot be less than 1/51.*pass permutations=999"),
         ({"permutations": -1}, "permutations"),
         ({"error": "binomial"}, "error='binomial'"),
@@ -535,10 +536,14 @@ def test_the_machine_is_fitted_anew_for_every_shift():
         ({"pattern_area": 0}, "pattern_area"),
         ({"validation": "random"}, "validation"),
         ({"statistic": "auc"}, "statistic"),
-        ({"reach": 5}, "reach=5: is for samples"),
+        ({"reach": 5}, "reach=5: needs samples"),
         ({"rule": "gao2022", "alternative": "depleted"}, "keeps what is enriched"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         gp.screen(*planted(), **arguments)
+
+
+def test_settings_and_their_keywords_have_the_same_names():
+    assert list(ScreenOptions.__annotations__) == list(ScreenSettings.__dataclass_fields__)

@@ -55,7 +55,7 @@ def ground_of(survey: xr.Dataset | Samples, reach: float | None) -> Ground:
             "survey[['Cu']], with two pairs of brackets"
         )
     if reach is not None:
-        raise InputError(f"reach={reach!r}: is for samples; a cell of a survey holds a deposit or does not")
+        raise InputError(f"reach={reach:g}: needs samples; leave it out for a survey, whose cells contain deposits")
     grid = Grid.of(survey)
     check_north_up(grid, "survey")
     names = [

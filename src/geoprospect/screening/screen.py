@@ -1,10 +1,10 @@
-"""Which elements know where the ore is."""
+"""Rank elements by how well they separate known deposits from background."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.stats import norm
 from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_number, check_rng, first_rows
+from geoprospect._settings import with_settings
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.io.deposits import check_deposits
@@ -29,6 +30,7 @@ from geoprospect.screening.cells import (
     place_with_data,
     regions,
 )
+from geoprospect.screening.settings import ScreenOptions, ScreenSettings
 from geoprospect.screening.shifts import family_wise, p_values, shifted_places, standardised
 from geoprospect.screening.svm import auc_of_labels, auc_of_scores, svm_scores
 from geoprospect.stats.auc import adjust_p, auc_standard_error, weights_of_evidence
@@ -45,72 +47,48 @@ def screen(
     rng: int | np.random.Generator | None = 0,
     *,
     rule: Rule = "shift",
-    statistic: Literal["rank", "svm"] = "rank",
-    validation: Literal["spatial", "resubstitution"] = "spatial",
-    error: Literal["delong", "binomial", "hanley-mcneil"] | None = None,
-    alternative: Literal["two-sided", "enriched", "depleted"] = "two-sided",
-    n_barren: int | None = None,
-    draws: int = 10,
-    buffer: float = 0.0,
-    reach: float | None = None,
-    permutations: int = 1999,
-    pattern_area: float = 0.1,
     progress: bool = False,
+    **settings: Unpack[ScreenOptions],
 ) -> pd.DataFrame:
-    """Rank the elements by how well they tell deposits from barren ground, with a test that knows both have structure.
+    """Rank elements by how well they separate deposits from background cells, with a test by random shifts.
 
-    Each element is scored by the AUC of its values at the deposits against those at barren places.
-    Deposits lie in clusters and concentrations are alike nearby, so the textbook p value, which takes
-    all points to be independent, is too small by far. The default selection therefore shifts the
-    pattern of the deposits at random over the ground, as a whole [1]_, and compares its scores there
-    with those where it lies; the greatest score over all elements of each shift corrects for their
-    number [2]_.
+    Each element is scored by the AUC of its values at the deposits against those at background (barren) cells.
+    Deposits are clustered and concentrations are spatially correlated, so the textbook p value, which
+    assumes independent points, is far too small. The default selection therefore shifts the
+    deposit pattern at random over the study area [1]_, and compares the scores of the shifts
+    with that of the deposits. The greatest score over all elements of each shift corrects for the
+    number of elements [2]_.
 
     Parameters
     ----------
     survey : xarray.Dataset or Samples
-        Bands with dims (y, x), NaN where there are no data: the places are cells. Or raw samples: the
-        places are samples, and a deposit is looked up at the nearest one.
+        Bands with dims (y, x), NaN where there are no data. Or raw samples: each sample location then
+        counts as a cell, and a deposit has the values of the nearest one.
     deposits : GeoDataFrame
-        Points; those that share a place count once, those off the ground do not count.
+        Points; those that share a cell count once, those outside of the study area do not count.
     alpha : float, default 0.01
         Level of the selection.
     rng : int, Generator or None, default 0
-        Draws barren places and shifts.
+        Draws background cells and shifts.
     rule : {'shift', 'holm', 'bh', 'gao2022'}, default 'shift'
         What selects: ``p_family`` (random shifts, family-wise), ``p_holm`` or ``p_bh`` (textbook p,
         corrected), each at most `alpha`; or, as in Gao et al. [3]_, an uncorrected Z_AUC of at least
         2.58 (for alpha = 0.01) after Hanley and McNeil, and only where ore is enriched.
-    statistic : {'rank', 'svm'}, default 'rank'
-        What the AUC is of: the concentrations themselves, or the hard labels of a support vector
-        machine on the one element, as in the paper.
-    validation : {'spatial', 'resubstitution'}, default 'spatial'
-        Where the machine is tested: in regions of the ground that it was not fitted on, or, as in the
-        paper, on the very points that it was fitted on, which is above 0.5 without any signal.
-    error : {'delong', 'binomial', 'hanley-mcneil'}, optional
-        Standard error in ``z_auc``. Default: DeLong's for scores, the binomial one for hard labels, and
-        Hanley and McNeil's for ``rule='gao2022'``.
-    alternative : {'two-sided', 'enriched', 'depleted'}, default 'two-sided'
-        What the tests look for. A machine takes either direction; its tests are for better than
-        chance.
-    n_barren : int, optional
-        Barren places in a draw; all where there are fewer. Default: 2,000, and for a machine as many
-        as there are ore places.
-    draws : int, default 10
-        Draws of barren places; ``auc`` is their mean, ``auc_sd`` their spread.
-    buffer : float, default 0
-        Barren places lie farther than this from every deposit, in units of the CRS.
-    reach : float, optional
-        With samples: deposits farther than this from every sample are left out. In units of the CRS,
-        metres for samples in degrees. Default: twice the distance to the next one that nine in ten
-        samples have.
-    permutations : int, default 1999
-        Random shifts; 0 for none.
-    pattern_area : float, default 0.1
-        Share of the ground with the highest values (lowest where ore is depleted) that is the pattern
-        for the weights of evidence; fixed beforehand, because the best of many is not a fair one.
     progress : bool, default False
-        Show a bar.
+        Show a progress bar.
+    **settings
+        Fields of `ScreenSettings`:
+
+        - ``statistic`` ('rank'): AUC of concentrations, or of the labels of a support vector machine ('svm');
+        - ``validation`` ('spatial'): where the machine is tested; 'resubstitution' as in the paper;
+        - ``error`` (by statistic and rule): standard error in ``z_auc``;
+        - ``alternative`` ('two-sided'): or 'enriched', 'depleted';
+        - ``n_barren`` (2000, or as many as ore cells for a machine): background cells in a draw;
+        - ``draws`` (10): draws of background cells;
+        - ``buffer`` (0): distance between background cells and deposits, in units of the CRS;
+        - ``reach`` (by the spacing): greatest distance of a deposit from its sample;
+        - ``permutations`` (1999): random shifts;
+        - ``pattern_area`` (0.1): fraction of the area in the pattern of the weights of evidence.
 
     Returns
     -------
@@ -163,19 +141,15 @@ def screen(
     Cu       0.82       0.0      True
     Au       0.80       0.0      True
     """
-    alpha = check_number("alpha", alpha, above=0, maximum=1)
+    alpha, how = check_number("alpha", alpha, above=0, maximum=1), with_settings(ScreenSettings(), {**settings})
     check_choice("rule", rule, RULES)
-    check_choice("statistic", statistic, ("rank", "svm"))
-    check_choice("validation", validation, ("spatial", "resubstitution"))
-    check_choice("alternative", alternative, ("two-sided", "enriched", "depleted"))
-    errors = _check_error(error, statistic, rule)
-    draws, m = check_int("draws", draws), check_int("permutations", permutations, 0)
-    area = check_number("pattern_area", pattern_area, above=0, maximum=1)
-    if statistic == "svm" and alternative != "two-sided":
+    statistic, alternative, m = how.statistic, how.alternative, how.permutations
+    if rule == "gao2022" and how.error not in (None, "hanley-mcneil"):
         raise InputError(
-            f"alternative={alternative!r}: a support vector machine takes either direction; leave it out, or pass "
-            "statistic='rank'"
+            f"error={how.error!r}: rule='gao2022' has a threshold for Hanley and McNeil's error; leave error out"
         )
+    own = "hanley-mcneil" if rule == "gao2022" else "delong" if statistic == "rank" else "binomial"
+    error = how.error or own
     if rule == "gao2022" and alternative == "depleted":
         raise InputError("alternative='depleted', rule='gao2022': the paper keeps what is enriched; pass another rule")
     if rule == "shift" and 1 / (m + 1) > alpha:
@@ -184,16 +158,16 @@ def screen(
             f"pass permutations={math.ceil(10 / alpha) - 1} or more, or another rule"
         )
     generator = check_rng(rng)
-    ground = ground_of(survey, reach)
+    ground = ground_of(survey, how.reach)
     if not ground.with_data.any():
         raise InputError(f"survey: has no data in any of {first_rows(ground.names, 8)}; look at what it was made from")
     points = ground.points_of(check_deposits(deposits))
     ore = ore_places(ground, points, deposits)
-    wanted = check_int("n_barren", n_barren) if n_barren is not None else 2000 if statistic == "rank" else ore.size
-    barren = draw_barren(ground, ore, points, wanted, draws, check_number("buffer", buffer, minimum=0), generator)
+    wanted = how.n_barren or (2000 if statistic == "rank" else ore.size)
+    barren = draw_barren(ground, ore, points, wanted, how.draws, how.buffer, generator)
     standing, whole = background(ground, generator)
-    region = regions(ground, standing, generator) if statistic == "svm" and validation == "spatial" else None
-    ranking = _scores(ground, ore, barren, statistic, errors, region)
+    region = regions(ground, standing, generator) if statistic == "svm" and how.validation == "spatial" else None
+    ranking = _scores(ground, ore, barren, statistic, error, region)
     scorable = ranking["auc"].notna().to_numpy()
     ranking["p"] = _normal_p(ranking["z_null"].to_numpy(), "enriched" if statistic == "svm" else alternative)
     ranking["p_holm"], ranking["p_bh"] = (adjust_p(ranking["p"].to_numpy(), how) for how in ("holm", "bh"))
@@ -209,7 +183,7 @@ def screen(
         sides = "enriched" if statistic == "svm" else alternative
         ranking.loc[scorable, "p_shift"] = p_values(scores, sides)
         ranking.loc[scorable, "p_family"] = family_wise(scores, sides)
-    ranking = ranking.join(_contrasts(ground, ore, whole, ranking["direction"], area))
+    ranking = ranking.join(_contrasts(ground, ore, whole, ranking["direction"], how.pattern_area))
     if rule == "gao2022":
         ranking["selected"] = ranking["z_auc"] >= round(float(norm.isf(alpha / 2)), 2)
     else:
@@ -263,18 +237,6 @@ def screening_points(
     near = check_number("buffer", buffer, minimum=0)
     (barren,) = draw_barren(ground, ore, points, check_int("n_barren", n_barren), 1, near, generator)
     return _labelled(ground, ore, barren)
-
-
-def _check_error(error: Any, statistic: str, rule: str) -> Any:
-    own = "delong" if statistic == "rank" else "binomial"
-    if error is None:
-        return "hanley-mcneil" if rule == "gao2022" else own
-    check_choice("error", error, (own, "hanley-mcneil"))
-    if rule == "gao2022" and error != "hanley-mcneil":
-        raise InputError(
-            f"error={error!r}, rule='gao2022': the paper's threshold is for Hanley and McNeil's error; leave error out"
-        )
-    return error
 
 
 # -- the scores ----------------------------------------------------------------------------------
