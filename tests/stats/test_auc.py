@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit, logit
 from scipy.stats import mannwhitneyu, norm
-from scipy.stats import t as student
 from scipy.stats.contingency import odds_ratio
 from sklearn.metrics import roc_auc_score
 
 import geoprospect as gp
 from geoprospect.errors import InputError
-from geoprospect.stats.auc import clustered_auc, clustered_auc_interval, compare_clustered_aucs
 
 # Hanley & McNeil (1982), table I: ratings of 58 normal and 51 abnormal images on five steps.
 RATED_NORMAL, RATED_ABNORMAL = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
@@ -122,7 +119,9 @@ def test_the_binomial_error_makes_gold_of_table_1_more_certain_than_the_paper_sa
     assert (a - 0.5) / gp.stats.auc_standard_error(labels, called, "hanley-mcneil") == pytest.approx(2.8395, abs=1e-4)
 
 
-@pytest.mark.parametrize("how", ["delong", "hanley-mcneil", "null"])
+@pytest.mark.parametrize(
+    "how", ["delong", *(pytest.param(one, marks=pytest.mark.slow) for one in ("hanley-mcneil", "null"))]
+)
 def test_errors_are_the_spread_of_repeated_surveys(how):
     rng = np.random.default_rng(0)
     shift = 0.0 if how == "null" else 1.0
@@ -133,7 +132,7 @@ def test_errors_are_the_spread_of_repeated_surveys(how):
     assert np.mean(errors) == pytest.approx(np.std(aucs), rel=0.06)
 
 
-@pytest.mark.parametrize("separation", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("separation", [1.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.0, 2.5))])
 def test_intervals_hold_the_truth_as_often_as_they_say_or_more(separation):
     rng = np.random.default_rng(1)
     truth = norm.cdf(separation / math.sqrt(2))
@@ -204,6 +203,7 @@ def test_a_score_does_not_differ_from_itself_and_lone_points_cannot_be_compared(
         gp.stats.compare_aucs([1, 0, 0], [1, 2, 3], [1, 2, 3])
 
 
+@pytest.mark.slow
 def test_equal_scores_are_told_apart_at_the_nominal_rate():
     rng = np.random.default_rng(2)
     labels = np.repeat([1, 0], [40, 60])
@@ -212,240 +212,10 @@ def test_equal_scores_are_told_apart_at_the_nominal_rate():
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.03)
 
 
-# -- clusters ------------------------------------------------------------------------------------
-
-
-def slow_obuchowski(labels, scores, clusters):
-    """Return AUC and variance by the formulas of Obuchowski (1997), all pairs, cluster by cluster."""
-    x = [(s, c) for label, s, c in zip(labels, scores, clusters, strict=True) if label]
-    y = [(s, c) for label, s, c in zip(labels, scores, clusters, strict=True) if not label]
-
-    def psi(a, b):
-        return 1.0 if a > b else 0.5 if a == b else 0.0
-
-    big_m, big_n = len(x), len(y)
-    v10 = [sum(psi(a, b) for b, _ in y) / big_n for a, _ in x]
-    v01 = [sum(psi(a, b) for a, _ in x) / big_m for b, _ in y]
-    auc = sum(v10) / big_m
-    names = sorted({c for _, c in x + y})
-    off10, off01 = {}, {}
-    for name in names:
-        mine10 = [v for v, (_, c) in zip(v10, x, strict=True) if c == name]
-        mine01 = [v for v, (_, c) in zip(v01, y, strict=True) if c == name]
-        off10[name], off01[name] = sum(mine10) - len(mine10) * auc, sum(mine01) - len(mine01) * auc
-    i10, i01, i = len({c for _, c in x}), len({c for _, c in y}), len(names)
-    s10 = i10 / ((i10 - 1) * big_m) * sum(off10[name] ** 2 for name in names)
-    s01 = i01 / ((i01 - 1) * big_n) * sum(off01[name] ** 2 for name in names)
-    s11 = i / (i - 1) * sum(off10[name] * off01[name] for name in names)
-    return auc, s10 / big_m + s01 / big_n + 2 / (big_m * big_n) * s11
-
-
-def grouped(seed, mixed, folds=1, size=40):
-    """Return labels, tied scores of two methods that share something, clusters and folds."""
-    rng = np.random.default_rng(seed)
-    fold = np.sort(rng.integers(0, folds, size * folds))
-    labels = rng.integers(0, 2, fold.size)
-    cluster = fold * 1000 + rng.integers(0, 9, fold.size) + (0 if mixed else 100 * labels)
-    base = rng.normal(size=100_000)[cluster] + labels
-    return labels, *(np.round(base + rng.normal(size=fold.size), 1) for _ in range(2)), cluster, fold
-
-
-@pytest.mark.parametrize("mixed", [True, False])
-@pytest.mark.parametrize("seed", range(8))
-def test_the_clustered_error_is_that_of_obuchowskis_formulas(seed, mixed):
-    labels, scores, _, cluster, _ = grouped(seed, mixed)
-    auc, variance = slow_obuchowski(labels, scores, cluster)
-    assert clustered_auc(labels, scores, cluster) == pytest.approx((auc, math.sqrt(max(variance, 0))), abs=1e-12)
-
-
-@given(LABELLED, st.integers(0, 2**31))
-def test_clusters_of_one_point_have_delongs_error(pairs, seed):
-    labels, a = map(np.array, zip(*pairs, strict=True))
-    alone = np.random.default_rng(seed).permutation(a.size)
-    auc, se = clustered_auc(labels, a, alone)
-    assert auc == pytest.approx(gp.stats.rank_auc(labels, a), abs=1e-12)
-    assert se**2 == pytest.approx(gp.stats.auc_standard_error(labels, a) ** 2, abs=1e-12)
-    b = np.round(a + np.random.default_rng(seed).normal(size=a.size))
-    ours, theirs = compare_clustered_aucs(labels, a, b, alone), gp.stats.compare_aucs(labels, a, b)
-    assert ours.se**2 == pytest.approx(theirs.se**2, abs=1e-12)
-    assert (ours.auc_a, ours.auc_b) == pytest.approx((theirs.auc_a, theirs.auc_b), abs=1e-12)
-    if theirs.se > 1e-6:
-        assert ours.z == pytest.approx(theirs.z)
-        assert ours.p > theirs.p or theirs.z == 0  # Student's tails are longer
-
-
-def test_many_single_points_have_the_p_value_of_delong():
-    labels, a, b, _, _ = grouped(0, mixed=False, size=4000)
-    ours, theirs = compare_clustered_aucs(labels, a, b, np.arange(labels.size)), gp.stats.compare_aucs(labels, a, b)
-    assert 1000 < ours.df <= labels.size
-    assert theirs.df == math.inf
-    assert ours.p == pytest.approx(theirs.p, rel=0.02)
-
-
-def test_the_variance_of_the_mean_of_folds_is_the_sum_over_their_number_squared():
-    labels, scores, other, cluster, fold = grouped(3, mixed=False, folds=4)
-    each = [slow_obuchowski(labels[fold == one], scores[fold == one], cluster[fold == one]) for one in range(4)]
-    auc, se = clustered_auc(labels, scores, cluster, fold)
-    assert auc == pytest.approx(np.mean([one for one, _ in each]))
-    assert se == pytest.approx(math.sqrt(sum(variance for _, variance in each)) / 4)
-    compared = compare_clustered_aucs(labels, scores, other, cluster, fold)
-    parts = [
-        compare_clustered_aucs(*(part[fold == one] for part in (labels, scores, other, cluster))) for one in range(4)
-    ]
-    assert compared.difference == pytest.approx(np.mean([one.difference for one in parts]))
-    assert compared.se == pytest.approx(math.sqrt(sum(one.se**2 for one in parts)) / 4)
-    assert compared.df > max(one.df for one in parts)
-    # Names do not matter, nor their order.
-    named = np.array([f"valley {one}" for one in cluster])
-    assert clustered_auc(labels, scores, named, np.array(list("dbca"))[fold]) == pytest.approx((auc, se))
-
-
-def test_points_that_are_there_twice_say_nothing_new():
-    labels, a, b, _, _ = grouped(1, mixed=False)
-    alone = np.arange(labels.size)
-    twice = [np.repeat(part, 5) for part in (labels, a, b, alone)]
-    assert clustered_auc(twice[0], twice[1], twice[3]) == pytest.approx(clustered_auc(labels, a, alone))
-    assert clustered_auc_interval(twice[0], twice[1], twice[3]) == pytest.approx(
-        clustered_auc_interval(labels, a, alone)
-    )
-    assert compare_clustered_aucs(*twice).p == pytest.approx(compare_clustered_aucs(labels, a, b, alone).p)
-    assert gp.stats.auc_standard_error(*twice[:2]) < 0.5 * gp.stats.auc_standard_error(labels, a)
-
-
-def test_a_fold_without_both_classes_does_not_count():
-    labels, scores, _, cluster, fold = grouped(5, mixed=False, folds=3)
-    labels[fold == 1] = 1
-    kept = fold != 1
-    expected = clustered_auc(labels[kept], scores[kept], cluster[kept], fold[kept])
-    assert clustered_auc(labels, scores, cluster, fold) == pytest.approx(expected)
-
-
-def test_a_fold_with_one_cluster_of_ore_borrows_from_the_other_folds():
-    # Each fold: one cluster of ore, one of barren points, AUC 1, 0.5 and 0: their own spread is all that is known.
-    labels, fold, cluster = np.tile([1, 0], 3), np.repeat([0, 1, 2], 2), np.arange(6)
-    scores = np.array([2, 1, 1, 1, 0, 1])
-    auc, se = clustered_auc(labels, scores, cluster, fold)
-    assert auc == 0.5
-    assert se == pytest.approx(np.std([1, 0.5, 0], ddof=1) / math.sqrt(3))
-    assert compare_clustered_aucs(labels, scores, np.ones(6), cluster, fold).df == 2
-    # The same where ore and barren points are of one cluster: nothing within the folds is known.
-    assert clustered_auc(labels, scores, fold, fold) == pytest.approx((auc, se))
-    # With two barren clusters a fold, what they say by themselves is added.
-    labels, fold, cluster = np.tile([1, 0, 0], 2), np.repeat([0, 1], 3), np.arange(6)
-    auc, se = clustered_auc(labels, np.array([2, 1, 3, 2, 1, 1]), cluster, fold)
-    assert auc == 0.75
-    within = (np.var([1, 0], ddof=1) / 2 + 0) / 4
-    between = 2 * (0.25**2 + 0.25**2) / 4
-    assert se == pytest.approx(math.sqrt(within + between))
-
-
-def test_too_few_clusters_have_no_error_and_cannot_be_compared():
-    labels, scores = [1, 1, 0, 0], [3, 2, 2, 1]
-    auc, se = clustered_auc(labels, scores, [1, 1, 2, 3])
-    assert auc == 0.875
-    assert math.isnan(se)
-    assert np.isnan(clustered_auc_interval(labels, scores, [1, 1, 2, 3])).all()
-    compared = compare_clustered_aucs(labels, scores, [3, 0, 2, 1], [1, 1, 2, 3])
-    assert compared.difference == 0.375
-    assert np.isnan([compared.se, compared.z, compared.p, compared.df]).all()
-    assert math.isnan(compare_clustered_aucs([1, 1], [1, 2], [1, 2], [1, 2]).difference)
-    assert np.isnan(clustered_auc([1, 1], [1, 2], [1, 2])).all()
-
-
-def test_without_an_error_the_interval_is_that_of_as_many_points_as_clusters():
-    labels, clusters = np.repeat([1, 0], [12, 20]), np.repeat(np.arange(9), [4, 4, 4, 4, 4, 4, 4, 2, 2])
-    low, high = clustered_auc_interval(labels, labels, clusters)
-    assert (low, high) == pytest.approx(gp.stats.auc_interval(np.repeat([1, 0], [3, 6]), np.repeat([1, 0], [3, 6])))
-    assert (1 - high, 1 - low) == pytest.approx(clustered_auc_interval(labels, -labels, clusters))
-    flat = clustered_auc_interval(labels, np.ones(32), clusters)
-    assert flat[0] == pytest.approx(1 - flat[1])
-    assert flat == pytest.approx(gp.stats.auc_interval(np.repeat([1, 0], [3, 6]), np.ones(9)))
-    same = compare_clustered_aucs(labels, np.arange(32), np.arange(32) * 2, clusters)
-    assert (same.difference, same.z, same.p) == (0, 0, 1)
-    apart = compare_clustered_aucs(labels, labels, -labels, clusters)
-    assert (apart.difference, apart.z, apart.p) == (1, math.inf, 0)
-
-
-def test_the_interval_has_students_quantile_with_satterthwaites_degrees_of_freedom_on_log_odds():
-    labels, scores = np.repeat([1, 0], [4, 6]), np.array([9, 5, 3, 8, 4, 7, 1, 2, 6, 0])
-    wins = scores[:4, None] > scores[4:]
-    auc = wins.mean()
-    parts = np.var(wins.mean(axis=1), ddof=1) / 4, np.var(wins.mean(axis=0), ddof=1) / 6
-    df = sum(parts) ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 5)
-    assert 3 < df < 9
-    for level in (0.8, 0.95):
-        off = student.isf((1 - level) / 2, df) * math.sqrt(sum(parts)) / (auc * (1 - auc))
-        bounds = clustered_auc_interval(labels, scores, np.arange(10), level=level)
-        assert bounds == pytest.approx(expit([logit(auc) - off, logit(auc) + off]))
-    compared = compare_clustered_aucs(labels, scores, np.ones(10), np.arange(10))
-    assert compared.df == pytest.approx(df)
-    assert compared.p == pytest.approx(2 * student.sf((auc - 0.5) / math.sqrt(sum(parts)), df))
-
-
-def test_a_cluster_of_both_classes_counts_once_where_its_fold_has_no_other_of_a_class():
-    # Fold 0: one cluster holds the ore and one barren point, two more barren points are alone. Fold 1: all alone.
-    labels, fold = np.array([1, 1, 0, 0, 0, 1, 1, 0, 0]), np.repeat([0, 1], [5, 4])
-    scores = np.array([5, 2, 3, 1, 4, 4, 1, 2, 3])
-    mixed, apart = np.array([0, 0, 0, 1, 2, 3, 4, 5, 6]), np.array([0, 0, 7, 1, 2, 3, 4, 5, 6])
-    assert clustered_auc(labels, scores, mixed, fold) == pytest.approx(clustered_auc(labels, scores, apart, fold))
-
-
-def test_ore_and_barren_points_of_one_cluster_are_not_two_facts():
-    labels, a, b, cluster, _ = grouped(2, mixed=True)
-    assert compare_clustered_aucs(labels, a, b, cluster).df <= len(set(cluster)) - 1
-
-
-def test_intervals_are_for_levels_between_0_and_1():
-    labels, a, _, cluster, _ = grouped(2, mixed=False)
-    for level in (0, 1, 95):
-        with pytest.raises(InputError, match="level"):
-            clustered_auc_interval(labels, a, cluster, level=level)
-
-
-@pytest.mark.parametrize("ore_clusters", [3, 5, 12])
-def test_clustered_intervals_hold_the_truth_about_as_often_as_they_say_and_delongs_do_not(ore_clusters):
-    # Eight windows over each deposit that are much alike, three in each of 25 barren blocks.
-    rng = np.random.default_rng(0)
-    labels = np.repeat([1, 0], [8 * ore_clusters, 75])
-    cluster = np.concatenate([np.repeat(np.arange(ore_clusters), 8), 100 + np.repeat(np.arange(25), 3)])
-    truth, held, plain = norm.cdf(1 / math.sqrt(2)), [], []
-    for _ in range(400):
-        scores = math.sqrt(0.8) * rng.normal(size=125)[cluster] + math.sqrt(0.2) * rng.normal(size=labels.size) + labels
-        low, high = clustered_auc_interval(labels, scores, cluster)
-        held.append(low <= truth <= high)
-        off = abs(gp.stats.rank_auc(labels, scores) - truth)
-        plain.append(off <= 1.96 * gp.stats.auc_standard_error(labels, scores))
-    assert 0.91 <= np.mean(held) <= 0.985
-    assert np.mean(plain) < 0.75
-
-
-def test_equal_scores_of_clusters_are_told_apart_at_the_nominal_rate_and_by_delong_far_too_often():
-    rng = np.random.default_rng(1)
-    labels, fold = np.tile(np.repeat([1, 0], [24, 36]), 2), np.repeat([0, 1], 60)
-    cluster = 100 * fold + np.tile(np.repeat(np.arange(18), [8] * 3 + [4] * 3 + [2] * 12), 2)
-    p, plain = [], []
-    for _ in range(300):
-        signal = labels + rng.normal(size=200)[cluster]
-        a, b = (signal + rng.normal(size=200)[cluster] + 0.3 * rng.normal(size=120) for _ in range(2))
-        p.append(compare_clustered_aucs(labels, a, b, cluster, fold).p)
-        plain.append(gp.stats.compare_aucs(labels, a, b).p)
-    assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.045)
-    assert np.mean(np.array(plain) <= 0.1) > 0.25
-
-
-def test_clusters_and_folds_that_do_not_fit_are_refused():
-    labels, scores = [1, 1, 0, 0], [3, 2, 2, 1]
-    with pytest.raises(
-        InputError, match=r"clusters: 1 lie in several folds, for example 7 in 1 and 2; .*names of their own"
-    ):
-        clustered_auc(labels, scores, [7, 7, 8, 9], [1, 2, 1, 2])
-    with pytest.raises(InputError, match=r"clusters: have shape \(3,\), need one for each of the 4 points"):
-        clustered_auc(labels, scores, [7, 7, 8])
-    with pytest.raises(InputError, match="folds: have shape"):
-        compare_clustered_aucs(labels, scores, scores, [1, 2, 3, 4], 1)
-    for missing in ([1, 2, math.nan, 4], [1, 2, None, 4]):
-        with pytest.raises(InputError, match="clusters: missing at 2"):
-            clustered_auc(labels, scores, missing)
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_intervals_are_for_levels_between_0_and_1(level):
+    with pytest.raises(InputError, match="level"):
+        gp.stats.auc_interval([1, 0, 1, 0], [4, 3, 2, 1], level)
 
 
 # -- many p values -------------------------------------------------------------------------------

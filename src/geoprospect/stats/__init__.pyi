@@ -3,10 +3,7 @@ from .auc import WeightsOfEvidence as WeightsOfEvidence
 from .auc import adjust_p as adjust_p
 from .auc import auc_interval as auc_interval
 from .auc import auc_standard_error as auc_standard_error
-from .auc import clustered_auc as clustered_auc
-from .auc import clustered_auc_interval as clustered_auc_interval
 from .auc import compare_aucs as compare_aucs
-from .auc import compare_clustered_aucs as compare_clustered_aucs
 from .auc import null_z as null_z
 from .auc import weights_of_evidence as weights_of_evidence
 from .endowment import overdispersion as overdispersion
@@ -31,10 +28,7 @@ __all__ = [
     "average_precision",
     "brier_score",
     "calibration_slope",
-    "clustered_auc",
-    "clustered_auc_interval",
     "compare_aucs",
-    "compare_clustered_aucs",
     "evaluate",
     "null_z",
     "overdispersion",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from geoprospect._checks import check_names
 from geoprospect.errors import InputError
-from geoprospect.stats.auc import compare_clustered_aucs
 from geoprospect.stats.bootstrap import bootstrap_aucs
 from geoprospect.stats.calibration import Calibration, calibrate
 from geoprospect.stats.metrics import Evaluation, average_precision, brier_score, calibration_slope, rank_auc
@@ -42,8 +40,8 @@ class Scores:
         Indexed by method, the network first. ``auc``: rank AUC within folds, averaged, with ``low`` and
         ``high``, its 95 % interval by bootstrap over clusters of deposits and blocks of barren ground. For
         each baseline ``difference``, the network's AUC less its own, with ``difference_low`` and
-        ``difference_high`` by the paired bootstrap; ``beats``, the share of resamples in which the network
-        is better; ``p_obuchowski``, of the clustered comparison of the two AUCs [1]_ (two-sided).
+        ``difference_high`` by the paired bootstrap; ``beats``, the fraction of resamples in which the network
+        is better.
         ``average_precision`` within folds, averaged; ``balanced_accuracy``, ``macro_f1``, ``brier`` and
         ``calibration_slope`` of methods that give probabilities, at 0.5 where they need a threshold. From
         the out-of-fold map: ``capture_5``, ``capture_10``, ``capture_20``, the share of deposits in the
@@ -67,7 +65,7 @@ class Scores:
     draws : pandas.DataFrame or None
         With several draws of barren windows, AUC of the network per draw, trained and tested on it.
     paper : pandas.Series or None
-        The protocol of Gao et al. [2]_ beside it: windows kept back at random from the same ground
+        The protocol of Gao et al. [1]_ beside it: windows kept back at random from the same ground
         (``n_train``, ``n_test``), their ``auc`` with the interval that independent windows would have,
         ``accuracy``, and ``overlap``, the mean share of a kept
         back window that was trained on. It measures memory.
@@ -78,9 +76,7 @@ class Scores:
 
     References
     ----------
-    .. [1] Obuchowski, N. A. (1997). Nonparametric analysis of clustered ROC curve data. Biometrics 53,
-       567-578. https://doi.org/10.2307/2533958
-    .. [2] Gao, L. et al. (2022). https://doi.org/10.3390/app122211433
+    .. [1] Gao, L. et al. (2022). https://doi.org/10.3390/app122211433
 
     Examples
     --------
@@ -137,15 +133,9 @@ class Scores:
             if share <= margin
             else "cannot be told apart from"
         )
-        p = best.get("p_obuchowski", math.nan)
-        alone = (
-            f", by the bootstrap alone: Obuchowski's test gives p = {p:.2f}"
-            if verdict != "cannot be told apart from" and p > 1 - _LEVEL
-            else ""
-        )
         return (
             f"On ground that it has not seen, {said} {verdict} the best baseline, {best.name} "
-            f"(AUC {best['auc']:.3f}, {best['low']:.3f} to {best['high']:.3f}){alone}{few}.{self._captured()}"
+            f"(AUC {best['auc']:.3f}, {best['low']:.3f} to {best['high']:.3f}){few}.{self._captured()}"
         )
 
     def _captured(self) -> str:
@@ -281,7 +271,7 @@ def score_table(
 
 
 _ORDER = [
-    "auc", "low", "high", "difference", "difference_low", "difference_high", "beats", "p_obuchowski",
+    "auc", "low", "high", "difference", "difference_low", "difference_high", "beats",
     "average_precision", "balanced_accuracy", "macro_f1", "brier", "calibration_slope",
     *(f"capture_{share}{bound}" for share in _SHARES for bound in ("", "_low", "_high")), "crossing", "density",
 ]  # fmt: skip
@@ -303,21 +293,15 @@ def map_rates(coarse: xr.Dataset, deposits: pd.DataFrame, method: str) -> Rates:
 def _difference(
     tested: pd.DataFrame, network: str, baseline: str, a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Compare the network with a baseline: paired resamples, and Obuchowski's clustered test."""
+    """Compare the network with a baseline in paired resamples."""
     # NaN, for all methods alike, where a resample left every fold without ore or barren.
     drawn = (a - b)[np.isfinite(a)]
     low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    # Clusters that a border of folds cuts are two: their windows are never compared with each other.
-    units = tested.groupby(["fold", "cluster"]).ngroup().to_numpy()
-    compared = compare_clustered_aucs(
-        tested["label"], tested[network], tested[baseline], units, folds=tested["fold"].to_numpy()
-    )
     return {
         "difference": within_folds(rank_auc, tested, network) - within_folds(rank_auc, tested, baseline),
         "difference_low": float(low),
         "difference_high": float(high),
         "beats": float(np.mean(drawn > 0) + np.mean(drawn == 0) / 2),
-        "p_obuchowski": compared.p,
     }
 
 
