@@ -272,12 +272,9 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     ore, values = labels_and_scores(labels, scores)
     if not ore.any():
         return math.nan
-    highest_first = np.argsort(-values, kind="stable")
-    found = np.cumsum(ore[highest_first])
-    # The last point of each score: those of one score are taken together.
-    last = np.flatnonzero(np.append(np.diff(values[highest_first]) != 0, True))
-    precision = found[last] / (last + 1)
-    return float((np.diff(found[last], prepend=0) * precision).sum() / found[-1])
+    from sklearn.metrics import average_precision_score  # loaded here: it takes a second
+
+    return float(average_precision_score(ore, values))
 
 
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -313,7 +310,11 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
     0.0375
     """
     ore, p = _labels_and_probabilities(labels, probabilities)
-    return float(((p - ore) ** 2).mean()) if p.size else math.nan
+    if not p.size:
+        return math.nan
+    from sklearn.metrics import brier_score_loss  # loaded here: it takes a second
+
+    return float(brier_score_loss(ore, p))
 
 
 def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
