@@ -88,6 +88,7 @@ def clustered(rng, n_clusters=25, windows=4):
     return (np.repeat(a, windows) for a in (truth, expit(2 * z), np.arange(2 * n_clusters)))
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_temperature_nearly_as_often_as_it_says_with_clusters_and_not_without():
     rng = np.random.default_rng(0)
     hits = {"clusters": 0, "windows": 0}

@@ -252,7 +252,10 @@ def off(density, expected):
     return math.sqrt(np.average(np.log(density / expected) ** 2, weights=expected))
 
 
-@pytest.mark.parametrize(("total", "contrast", "patterns"), [(15, 1.3, 110), (120, 1.0, 80)], ids=["rare", "frequent"])
+@pytest.mark.parametrize(
+    ("total", "contrast", "patterns"),
+    [pytest.param(15, 1.3, 110, id="rare"), pytest.param(120, 1.0, 80, id="frequent", marks=pytest.mark.slow)],
+)
 def test_windows_drawn_from_a_known_intensity_give_it_back(total, contrast, patterns):
     rng, width = np.random.default_rng(total), 6
     density = truth(rng, total, contrast=contrast)
@@ -456,6 +459,7 @@ def test_intervals_of_clustered_deposits_hold_with_dispersion_and_not_without():
     assert (wide >= 0.94).all()
 
 
+@pytest.mark.slow
 def test_dispersion_measured_on_one_pattern_widens_the_interval_enough_for_most_others():
     rng = np.random.default_rng(4)
     parents = truth(rng, 60)
@@ -470,6 +474,7 @@ def test_dispersion_measured_on_one_pattern_widens_the_interval_enough_for_most_
     assert (share >= [0.92, 0.92, 0.84]).all()  # half of the survey is wider than the blocks
 
 
+@pytest.mark.slow
 def test_intervals_hold_with_an_intensity_that_is_not_known_where_its_maps_differ_as_much():
     rng = np.random.default_rng(5)
     base = np.log(truth(rng, 60))
@@ -495,7 +500,9 @@ def test_intervals_hold_with_a_total_that_is_not_known():
     assert (unsure >= 0.94).all()
 
 
-@pytest.mark.parametrize("size", [0, 3], ids=["poisson", "clustered"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(0, id="poisson"), pytest.param(3, id="clustered", marks=pytest.mark.slow)]
+)
 def test_intervals_of_undiscovered_deposits_hold(size):
     rng = np.random.default_rng(7)
     parents = truth(rng, 60)
