@@ -167,7 +167,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
         (schema.ScreeningSection, gp.screen, ScreenSettings),
         (schema.WindowsSection, gp.sample_windows, WindowSettings),
         (schema.TrainingSection, gp.train, {field.name for field in fields(gp.Recipe)}),
-        (schema.ValidationSection, gp.cross_validate, set()),
+        (schema.ValidationSection, gp.cross_validate, {"scheme", "block", "buffer"}),
         (schema.PredictionSection, gp.predict, {"cells"}),
         (schema.TargetsSection, gp.delineate, set()),
     ],

@@ -131,6 +131,7 @@ def check_arguments(
     if not isinstance(given, Mapping):
         raise InputError(f"{name}={given!r}: needs a mapping of arguments of {function.__name__}, such as {example}")
     known = []
+    function = inspect.unwrap(function)
     for parameter in inspect.signature(function).parameters.values():
         options = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
         known += list(function.__globals__[options[1]].__annotations__) if options else [parameter.name]

@@ -163,7 +163,7 @@ class ValidationSection(_Section):
     """What `cross_validate` is called with."""
 
     folds: Annotated[int, Field(ge=2)] = 5
-    method: Literal["regions", "blocks", "clusters", "leave-one-cluster-out"] = "regions"
+    scheme: Literal["regions", "blocks", "clusters", "leave-one-cluster-out"] = "regions"
     block: Annotated[float, Field(gt=0)] | None = None
     buffer: Annotated[float, Field(ge=0)] | None = None
     calibrated: bool = False

@@ -39,6 +39,7 @@ from geoprospect.synthetic import make_survey
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.validation.scores import Scores
 from geoprospect.windows.sampling import sample_windows
+from geoprospect.windows.spatial_folds import Folds
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -247,16 +248,19 @@ def _validate(
     windows: Windows, survey: xr.Dataset, samples: Samples, c: Config, training: dict[str, Any]
 ) -> Scores | None:
     """Cross-validate; None, with a warning, where the deposits allow no separate ground."""
-    settings = {**c.validation.model_dump(), **training}
+    how = c.validation
     try:
         return cross_validate(
             windows,
             survey,
+            folds=Folds(how.folds, how.scheme, how.block, how.buffer),
             rng=c.seed,
-            screen=_rule(c) and c.screening.arguments(),
-            alpha=c.screening.alpha,
+            screen=None if _rule(c) is None else {**c.screening.arguments(), "alpha": c.screening.alpha},
             samples=samples,
-            **settings,
+            calibrated=how.calibrated,
+            map_stride=how.map_stride,
+            paper_protocol=how.paper_protocol,
+            **training,
         )
     except SeparationError as err:
         log.warning("NOT VALIDATED, the map is only memory: %s", err)

@@ -26,7 +26,13 @@ def survey(area):
 def table(area, survey):
     windows = gp.sample_windows(survey, area.deposits, rng=0, **CUT)
     return gp.compare_networks(
-        windows, survey, ["shufflenet_v2_x1_0", "resnet18"], folds=2, epochs=1, device="cpu", rng=0, buffer=0.0
+        windows,
+        survey,
+        ["shufflenet_v2_x1_0", "resnet18"],
+        folds=gp.Folds(2, buffer=0.0),
+        epochs=1,
+        device="cpu",
+        rng=0,
     )
 
 

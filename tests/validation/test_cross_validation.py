@@ -1,6 +1,7 @@
 """Cross-validation: that nothing of the test is known in training, and that its numbers mean what they say."""
 
 import dataclasses
+import functools
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -78,8 +79,8 @@ def without_forest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> Scores:
     asked: dict[str, Any] = {
-        "network": "shufflenet_v2_x1_0", "folds": 4, "rng": 0, "epochs": 1, "device": "cpu", "recipe": "gao2022",
-        "buffer": 0.0, "map_stride": 0, "paper_protocol": False,
+        "network": "shufflenet_v2_x1_0", "folds": gp.Folds(4, buffer=0.0), "rng": 0, "epochs": 1, "device": "cpu",
+        "recipe": "gao2022", "map_stride": 0, "paper_protocol": False,
     }  # fmt: skip
     return gp.cross_validate(windows, survey, **asked | changed)
 
@@ -168,7 +169,7 @@ def test_whatever_lies_on_the_test_ground_the_model_of_the_fold_is_the_same(
     planted["Sn"].values[ore] = 1e6
     trained = Trained(monkeypatch)
     for survey in (SURVEY, planted):
-        cross_validate(survey=survey, screen=screen, alpha=0.05, **training)
+        cross_validate(survey=survey, screen=screen, **training)
     clean, poisoned = trained.bytes[:4], trained.bytes[4:]
     assert poisoned[0] == clean[0]
     moved = [poisoned[i] != clean[i] for i in (1, 2, 3)]  # there it is training ground
@@ -201,12 +202,13 @@ def test_the_screening_sees_neither_the_deposits_nor_the_ground_of_the_test(monk
     calls: list[tuple[xr.Dataset, gpd.GeoDataFrame]] = []
     real = cross_validation.screen_bands
 
+    @functools.wraps(real)
     def spy(survey: xr.Dataset, deposits: gpd.GeoDataFrame, *args: Any, **settings: Any) -> pd.DataFrame:
         calls.append((survey, deposits))
         return real(survey, deposits, *args, **settings)
 
     monkeypatch.setattr(cross_validation, "screen_bands", spy)
-    scores = cross_validate(screen="holm", alpha=0.05)
+    scores = cross_validate(screen={"rule": "holm", "alpha": 0.05})
     split = gp.spatial_folds(WINDOWS, 4)
     assert len(calls) == 4
     for (fit, test), (survey, deposits) in zip(split, calls, strict=True):
@@ -227,7 +229,7 @@ def test_the_screening_sees_neither_the_deposits_nor_the_ground_of_the_test(monk
 @pytest.mark.usefixtures("tiny", "without_forest")
 def test_where_no_band_passes_the_screening_all_are_kept_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="geoprospect"):
-        scores = cross_validate(survey=SURVEY[["Au", "Sn"]], screen="holm", alpha=1e-6)
+        scores = cross_validate(survey=SURVEY[["Au", "Sn"]], screen={"rule": "holm", "alpha": 1e-6})
     assert scores.folds["bands"].tolist() == ["Au, Sn"] * 4
     assert caplog.text.count("no band passes") == 4
 
@@ -239,7 +241,7 @@ def test_where_no_band_passes_the_screening_all_are_kept_and_it_is_said(caplog: 
 def scores() -> Scores:
     """A real network on the toy survey."""
     return gp.cross_validate(
-        WINDOWS, SURVEY, "shufflenet_v2_x1_0", folds=4, rng=0, epochs=1, device="cpu", buffer=0.0, map_stride=8
+        WINDOWS, SURVEY, "shufflenet_v2_x1_0", gp.Folds(4, buffer=0.0), rng=0, epochs=1, device="cpu", map_stride=8
     )
 
 
@@ -330,7 +332,7 @@ def test_an_infinite_missing_or_absurd_value_far_away_changes_nothing(value: flo
     pd.testing.assert_frame_equal(cross_validate(survey=survey).table, cross_validate().table, check_exact=True)
 
 
-@pytest.mark.filterwarnings("ignore:folds. in 4 of 4 fewer than 10")
+@pytest.mark.filterwarnings("ignore:folds. 4 of 4 have fewer than 10")
 @pytest.mark.usefixtures("tiny", "without_forest")
 def test_windows_without_data_are_not_tested_and_that_is_said() -> None:
     windows = windows_at(
@@ -352,7 +354,7 @@ def test_windows_without_data_are_not_tested_and_that_is_said() -> None:
 def test_the_separation_is_said_with_its_buffer() -> None:
     said = "spatially separated: 4 compact regions of deposits, no ground shared by whole windows"
     assert cross_validate().separation == said
-    assert cross_validate(buffer=150).separation == f"{said}, footprints 150 metres apart"
+    assert cross_validate(folds=gp.Folds(4, buffer=150)).separation == f"{said}, footprints 150 metres apart"
 
 
 @pytest.mark.usefixtures("tiny", "without_forest")
@@ -425,7 +427,7 @@ def test_splits_that_share_ground_are_refused_with_the_cure() -> None:
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        ("five", "folds='five': needs a whole number of at least 2, or pairs"),
+        ("five", "folds='five': needs a whole number of at least 2, Folds"),
         (None, "folds=None: needs a whole number"),
         (2.5, "folds=2.5: needs a whole number"),
         ([], r"folds=\[\]: needs one or more pairs"),
@@ -455,7 +457,7 @@ def test_all_splits_are_looked_at_before_the_first_is_trained(monkeypatch: pytes
         ("shft", "^screen='shft': needs one of .*did you mean 'shift'"),
         ({"rule": "hol"}, r"^screen\['rule'\]='hol': needs one of .*did you mean 'holm'"),
         ({"rul": "holm"}, "^screen={'rul': 'holm'}: screen has no argument 'rul'; did you mean 'rule'"),
-        ({"alpha": 0.1}, "^screen={'alpha': …}: alpha of screen is not set here; leave it out"),
+        ({"rng": 1}, "^screen={'rng': …}: rng of screen is not set here; leave it out"),
         (3, "^screen=3: needs one of"),
     ],
     ids=str,
@@ -497,7 +499,7 @@ def test_warnings_from_within_point_at_the_line_of_the_user() -> None:
     with pytest.warns(DataWarning) as caught:
         cross_validate(windows, survey, baselines={})
     told = [one for one in caught if issubclass(one.category, DataWarning)]
-    for said in ("fewer than 10 windows", "have no data in their middle"):
+    for said in ("fewer than 10 training windows", "have no data in their middle"):
         assert any(said in str(one.message) for one in told)
     assert {one.filename for one in told} == {__file__}
 

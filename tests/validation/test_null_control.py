@@ -108,8 +108,8 @@ def test_where_there_is_nothing_separate_ground_finds_nothing_and_the_papers_pro
 def test_the_null_control_is_the_same_with_the_same_seed(area, survey):
     one, two = (
         gp.null_control(
-            survey, area.deposits, "shufflenet_v2_x1_0", n=1, rng=4, folds=2, epochs=1, device="cpu", buffer=0.0,
-            windows=CUT,
+            survey, area.deposits, "shufflenet_v2_x1_0", n=1, rng=4, folds=gp.Folds(2, buffer=0.0),
+            epochs=1, device="cpu", windows=CUT,
         ).table
         for _ in range(2)
     )  # fmt: skip

@@ -16,6 +16,7 @@ from geoprospect.errors import InputError
 from geoprospect.models.networks import NETWORKS, build_network
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.validation.scores import score_table
+from geoprospect.windows.spatial_folds import Folds
 from geoprospect.windows.windows import Windows
 
 # The four of the paper's Table 2.
@@ -26,7 +27,7 @@ def compare_networks(
     windows: Windows,
     survey: xr.Dataset,
     networks: Sequence[str] = PAPER_NETWORKS,
-    folds: int = 5,
+    folds: int | Folds = 5,
     rng: int | np.random.Generator | None = None,
     *,
     progress: bool = False,
@@ -40,7 +41,7 @@ def compare_networks(
         As in `cross_validate`.
     networks : sequence of str
         Names as in `train`. Default: the four of Table 2 [1]_.
-    folds : int, default 5
+    folds : int or Folds, default 5
         As in `cross_validate`.
     rng : int, Generator or None
         Every network gets the same seed.

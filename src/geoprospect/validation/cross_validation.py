@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_arguments, check_choice, check_int, check_number, check_rng, user_level
+from geoprospect._checks import check_arguments, check_choice, check_int, check_rng, user_level
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
@@ -42,6 +42,7 @@ from geoprospect.validation.scores import Scores, map_rates, score_table
 from geoprospect.windows.regions import Fold, check_folds, nearest, overlaps
 from geoprospect.windows.sampling import hold_back
 from geoprospect.windows.spatial_folds import (
+    Folds,
     audit,
     check_separate,
     default_buffer,
@@ -55,7 +56,6 @@ from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 
-Method = Literal["regions", "blocks", "clusters", "leave-one-cluster-out"]
 # A map of about this many places is enough for shares of the ground.
 _PLACES = 2500
 _PAPER_SHARE = (102 / 212, 104 / 225)  # of ore and barren windows that the paper keeps back
@@ -72,14 +72,10 @@ def cross_validate(
     windows: Windows,
     survey: xr.Dataset,
     network: str = "resnet50",
-    folds: int | Sequence[Fold] = 5,
+    folds: int | Folds | Sequence[Fold] = 5,
     rng: int | np.random.Generator | None = None,
     *,
-    method: Method = "regions",
-    block: float | None = None,
-    buffer: float | None = None,
     screen: Rule | Mapping[str, Any] | None = None,
-    alpha: float = 0.01,
     baselines: Mapping[str, Any] | None = None,
     samples: Samples | None = None,
     calibrated: bool = False,
@@ -104,22 +100,15 @@ def cross_validate(
         Bands with dims (y, x).
     network : str, default 'resnet50'
         As in `train`.
-    folds : int or sequence of (train, test), default 5
-        How many, as in `spatial_folds`; or splits of your own, which must share no ground.
+    folds : int, Folds or sequence of (train, test), default 5
+        Number of spatially separated folds, or `Folds` with their scheme and distance. Splits of your own are
+        checked for overlap.
     rng : int, Generator or None
         Draws for training, baselines and bootstrap.
-    method, block
-        As in `spatial_folds`.
-    buffer : float, optional
-        Further distance between the footprints of training and test, in CRS units. Default: the range of
-        spatial correlation of the survey, or as much of it as leaves enough to train on; what was taken
-        stands in `Scores.separation`.
     screen : {'shift', 'holm', 'bh', 'gao2022'} or mapping, optional
-        Select bands in each fold by this rule of `screen`, or with these arguments of it, from the
-        deposits and the ground of the training only; where none passes, all are kept. Default: use all
-        bands of `survey`.
-    alpha : float, default 0.01
-        Level of the screening.
+        Select bands in each fold by `screen`, from the deposits and cells of the training only. A mapping holds
+        arguments of `screen`, for example ``{"rule": "shift", "alpha": 0.05}``. Where no band passes, all are
+        kept. Default: use all bands of `survey`.
     baselines : mapping, optional
         Further baselines by name: anything with scikit-learn's classifier interface, for example
         ``{"xgb": XGBClassifier()}``. An empty mapping leaves all baselines out.
@@ -179,10 +168,10 @@ def cross_validate(
     grid_of_survey(survey)
     recipe = Recipe.of(training.get("recipe", "default"), **_recipe_settings(training))
     study = _Study(
-        windows, survey, network, {"device": device, **training}, _check_screen(screen), alpha,
+        windows, survey, network, {"device": device, **training}, _check_screen(screen),
         _with(baselines, samples), samples, calibrated, recipe.halo,
     )  # fmt: skip
-    splits, separation, apart = _splits(study, folds, method, block, buffer)
+    splits, separation, apart = _splits(study, folds)
     check_separate(windows, splits, study.context)  # those that spatial_folds made too
     places, step = _places(windows, map_stride)
     fold_of_place = _fold_of_places(places, study, splits, apart)
@@ -224,7 +213,6 @@ class _Study:
     network: str
     training: Mapping[str, Any]
     screen: Rule | Mapping[str, Any] | None
-    alpha: float
     baselines: Mapping[str, Baseline]
     samples: Samples | None
     calibrated: bool
@@ -276,7 +264,7 @@ def _one_fold(
 def _check_screen(screen: Any) -> Rule | Mapping[str, Any] | None:
     """Return what selects the bands in each fold, when it is a rule of `screen` or arguments of it."""
     if isinstance(screen, Mapping):
-        own = ("survey", "deposits", "alpha", "rng")
+        own = ("survey", "deposits", "rng")
         how = check_arguments("screen", screen, screen_bands, own, "{'rule': 'holm'}")
         check_choice("screen['rule']", how.get("rule", RULES[0]), RULES)
         return how
@@ -289,8 +277,8 @@ def _given_folds(folds: Any, windows: Windows) -> list[Fold]:
     """Return splits of the user's own, when each trains on both classes and tests."""
     if isinstance(folds, str) or not isinstance(folds, Iterable):
         raise InputError(
-            f"folds={folds!r}: needs a whole number of at least 2, or pairs (train, test) of indices into the windows, "
-            "as spatial_folds returns them"
+            f"folds={folds!r}: needs a whole number of at least 2, Folds(…), or pairs (train, test) of indices into "
+            "the windows, as spatial_folds returns them"
         )
     splits = check_folds(folds, len(windows))
     for number, (fit, test) in enumerate(splits, start=1):
@@ -302,24 +290,23 @@ def _given_folds(folds: Any, windows: Windows) -> list[Fold]:
     return splits
 
 
-def _splits(
-    study: _Study, folds: int | Sequence[Fold], method: Method, block: float | None, buffer: float | None
-) -> tuple[list[Fold], str, float]:
+def _splits(study: _Study, folds: int | Folds | Sequence[Fold]) -> tuple[list[Fold], str, float]:
     """Return the splits, how they are apart in words, and the distance between footprints."""
     windows, context = study.windows, study.context
     about = f" and {context} cells of context" if context else ""
-    if not isinstance(folds, (int, float, np.integer)):
+    if isinstance(folds, (int, float, np.integer)):
+        folds = Folds(check_int("folds", folds, 2))
+    if not isinstance(folds, Folds):
         splits = _given_folds(folds, windows)
         return splits, f"{len(splits)} splits given by the user, checked: no shared ground", 0.0
-    check_int("folds", folds, 2)
-    if buffer is None:
-        apart, why = default_buffer(windows, study.survey, int(folds), method, context)
+    if folds.buffer is None:
+        apart, why = default_buffer(windows, study.survey, folds.n, folds.scheme, context)
     else:
-        apart, why = check_number("buffer", buffer, minimum=0), ""
-    splits = spatial_folds(windows, int(folds), apart, scheme=method, block=block, context=context)
+        apart, why = folds.buffer, ""
+    splits = spatial_folds(windows, folds.n, apart, scheme=folds.scheme, block=folds.block, context=context)
     what = {"regions": "compact regions of deposits", "blocks": "sets of square blocks",
             "clusters": "sets of clusters of deposits",
-            "leave-one-cluster-out": "clusters of deposits"}[method]  # fmt: skip
+            "leave-one-cluster-out": "clusters of deposits"}[folds.scheme]  # fmt: skip
     distance = f", footprints {apart:.4g} {windows.grid.unit}s apart" if apart else ""
     said = f"spatially separated: {len(splits)} {what}, no ground shared by whole windows{about}{distance}"
     return splits, said + (f" ({why})" if why else ""), apart
@@ -338,7 +325,7 @@ def _screened(study: _Study, fit: Windows, test: Windows, seed: int) -> xr.Datas
     settings: Mapping[str, Any] = how if isinstance(how, Mapping) else {"rule": how}
     # All deposits but those of the training are hidden with the ground of the test.
     open_ground = survey.where(xr.DataArray(~closed, dims=("y", "x")))
-    ranking = screen_bands(open_ground, points, study.alpha, seed, **settings)
+    ranking = screen_bands(open_ground, points, rng=seed, **settings)
     chosen = list(ranking.index[ranking["selected"]])
     if not chosen:
         log.info("no band passes the screening in this fold; all are kept")
