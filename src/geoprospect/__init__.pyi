@@ -24,7 +24,6 @@ from .geochem.units import convert_units as convert_units
 from .grid import Grid as Grid
 from .gridding.idw import IDW as IDW
 from .gridding.interpolate import interpolate as interpolate
-from .gridding.interpolate import interpolate_on_device as interpolate_on_device
 from .gridding.sample_support import support as support
 from .gridding.validate import validate_gridding as validate_gridding
 from .io.deposits import read_deposits as read_deposits
@@ -102,7 +101,6 @@ __all__ = [
     "hold_back",
     "intensity",
     "interpolate",
-    "interpolate_on_device",
     "inverse_transform",
     "least_like_ore",
     "load_config",

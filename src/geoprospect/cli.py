@@ -159,13 +159,11 @@ def check(
 @click.option("--power", type=float, default=2.0, show_default=True, help="Exponent of the distance.")
 @click.option("--radius", type=float, help="No values farther than this from a sample.")
 @click.option("--chunks", type=int, help="Cells along the pieces of a raster larger than memory, for example 1024.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …: where idw is computed.")
 @_out(".tif")
 def grid(
     samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
     missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, below: Any, resolution: float | None,
-    grid_crs: str | None, method: str, k: str, power: float, radius: float | None, chunks: int | None, device: str,
-    out: Path,
+    grid_crs: str | None, method: str, k: str, power: float, radius: float | None, chunks: int | None, out: Path,
 ) -> None:  # fmt: skip
     """Interpolate a table of samples into a raster of element bands (COG)."""
     import geoprospect as gp
@@ -186,7 +184,7 @@ def grid(
     cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
     survey = gp.interpolate(
         table, cells, method, None if k == "all" else _whole_number(k), power, radius=radius, chunks=chunks,
-        device=device, progress=sys.stderr.isatty(),
+        progress=sys.stderr.isatty(),
     )  # fmt: skip
     click.echo(f"{gp.write_cog(survey, out)}: {len(survey)} bands on {cells}")
 

@@ -13,7 +13,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 import geoprospect as gp
-from geoprospect.errors import CRSError, DataWarning, DeviceError, InputError
+from geoprospect.errors import CRSError, DataWarning, InputError
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -50, 2_400_000), (30, 40))
@@ -196,8 +196,6 @@ def test_the_same_samples_give_the_same_bytes_with_and_without_a_progress_bar(ca
      ({"min_samples": 13}, r"min_samples=13: a cell takes only 12 samples \(k\)"),
      ({"method": "nearest", "min_samples": 2}, "min_samples=2: a cell takes only 1"),
      ({"method": "idw-direct", "radius": 9.0}, "radius=9.0: sums all samples"),
-     ({"method": "linear", "device": "cuda"}, "device='cuda': 'linear' runs on the CPU only"),
-     ({"device": "tpu"}, "device='tpu'"),
      ({"chunks": 0}, "chunks=0"), ({"chunks": "a few"}, "chunks='a few'"), ({"chunks": (10, 10, 10)}, "chunks="),
      ({"chunks": 2.5}, "chunks=2.5")],
 )  # fmt: skip
@@ -361,28 +359,6 @@ def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed():
         found = client.gather(futures)
     for name, values in zip(lazy, found, strict=True):
         assert values.tobytes() == whole[name].values.tobytes()
-
-
-# -- on a device ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("settings", [{}, {"k": None}, {"radius": 300.0, "min_samples": 2}], ids=str)
-def test_a_tensor_on_the_device_holds_the_same(settings):
-    survey = scattered(80)
-    stack = gp.interpolate_on_device(survey, GRID, device="cpu", **settings)
-    assert stack.shape == (2, 30, 40)
-    for plane_, name in zip(stack.numpy(), survey.elements, strict=True):
-        np.testing.assert_allclose(plane_, gp.interpolate(survey, GRID, **settings)[name], rtol=4e-6)
-
-
-def test_a_device_that_is_not_there_is_refused():
-    import torch
-
-    if torch.cuda.is_available():
-        assert gp.interpolate(scattered(), GRID, device="cuda")["Cu"].notnull().all()
-    else:
-        with pytest.raises(DeviceError, match="sees no CUDA device"):
-            gp.interpolate(scattered(), GRID, device="cuda")
 
 
 # -- cells that are too fine ---------------------------------------------------------------------

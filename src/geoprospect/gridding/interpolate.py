@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,10 +22,7 @@ from geoprospect.gridding._idw_all import idw_all
 from geoprospect.gridding._idw_nearest import idw_nearest
 from geoprospect.gridding.sample_support import warn_if_finer
 from geoprospect.gridding.surfaces import METHODS as SURFACES
-from geoprospect.gridding.surfaces import VARIOGRAMS, Surface, check_size, fit_surface
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from geoprospect.gridding.surfaces import Surface, check_size, fit_surface
 
 METHODS = ("idw", "idw-direct", "nearest", *SURFACES)
 # Cells that a surface is asked for at once; bounds what its library holds beside the result.
@@ -44,7 +41,6 @@ def interpolate(
     variogram: str = "spherical",
     damping: float | None = None,
     chunks: int | tuple[int, int] | str | None = None,
-    device: str = "cpu",
     progress: bool = False,
 ) -> xr.Dataset:
     """Interpolate every element onto the grid.
@@ -89,9 +85,6 @@ def interpolate(
         Height and width, in cells, of the chunks of a lazy result: nothing is computed before it is
         asked for, on whatever scheduler dask uses then. For grids larger than memory, written
         with `write_cog` or `write_zarr`.
-    device : str, default 'cpu'
-        'cuda', 'cuda:1', … grid by inverse distance on a GPU, 'auto' where there is one. Not the
-        default, because loading torch takes longer than most grids.
     progress : bool, default False
         Show a progress bar.
 
@@ -109,8 +102,6 @@ def interpolate(
     InputError
         When an argument is out of its range, no sample lies on the grid, the grid is larger than
         memory and `chunks` is not given, or a method is not practical for its size.
-    DeviceError
-        When the device cannot be used.
 
     Warns
     -----
@@ -142,7 +133,7 @@ def interpolate(
     """
     with contextlib.suppress(ImportError):
         import rioxarray  # noqa: F401  (so that the survey has .rio; where rasterio is absent it has not)
-    gridder = _gridder(samples, grid, method, k, power, radius, min_samples, variogram, damping, device)
+    gridder = _gridder(samples, grid, method, k, power, radius, min_samples, variogram, damping)
     warn_if_finer(gridder.points, grid)
     names, attrs = _describe(samples, method)
     if chunks is not None:
@@ -154,52 +145,6 @@ def interpolate(
         ) as bar:
             stack = gridder.fill((0, 0), grid.shape, None, bar.update)
     return grid.dataset(dict(zip(names, stack, strict=True)), attrs)
-
-
-def interpolate_on_device(
-    samples: Samples,
-    grid: Grid,
-    k: int | None = 12,
-    power: float = 2.0,
-    *,
-    radius: float | None = None,
-    min_samples: int = 1,
-    device: str = "auto",
-) -> Tensor:
-    """Interpolate by inverse distance weighting and leave the result on the device.
-
-    For training and inference that take their bands where they lie; `interpolate` gives the same
-    as a georeferenced Dataset.
-
-    Parameters
-    ----------
-    samples, grid, k, power, radius, min_samples
-        As in `interpolate`.
-    device : str, default 'auto'
-        'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 of shape (n_elements, ny, nx), in the units of the elements, which are in the order
-        of ``samples.elements``; NaN where there is no value.
-
-    Raises
-    ------
-    CRSError, InputError, DeviceError
-        As in `interpolate`; DeviceError too when the device has no memory for the result.
-
-    Examples
-    --------
-    >>> from affine import Affine
-    >>> import geoprospect as gp
-    >>> samples = gp.Samples([[50, 50], [250, 50]], [[10.0], [30.0]], ("Cu",), ("ppm",), "EPSG:32649")
-    >>> grid = gp.Grid("EPSG:32649", Affine(100, 0, 0, 0, -100, 100), (1, 3))
-    >>> gp.interpolate_on_device(samples, grid, device="cpu")
-    tensor([[[10., 20., 30.]]])
-    """
-    gridder = _gridder(samples, grid, "idw", k, power, radius, min_samples, VARIOGRAMS[0], None, device)
-    return gridder.on_device((0, 0), grid.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +160,6 @@ class _Gridder:
     power: float
     radius: float
     min_samples: int
-    device: str
     surface: Surface | None
 
     def fill(
@@ -224,10 +168,6 @@ class _Gridder:
         """Return the bands (B, *shape) of the part of the grid from cell `first` on."""
         if self.surface is not None:
             return self._ask(self.surface, first, shape, done)
-        if self.device != "cpu":
-            filled: NDArray[np.float32] = self.on_device(first, shape).cpu().numpy()
-            done(math.prod(shape))
-            return filled
         out = np.empty((self.values.shape[1], *shape), dtype=np.float32)
         args = (self.points, self.values, self.origin, self.step)
         # With a radius few of all samples count, and those are what the search for the nearest is made for.
@@ -238,16 +178,6 @@ class _Gridder:
             k = self.k or len(self.points)
             idw_nearest(*args, k, self.power, out, first, self.radius, self.min_samples, threads, done)
         return out
-
-    def on_device(self, first: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-        """Return the same as a tensor on the device."""
-        from geoprospect._devices import resolve_device
-        from geoprospect.gridding._idw_torch import idw_on_device
-
-        return idw_on_device(
-            self.points, self.values, self.origin, self.step, shape, self.k, self.power, resolve_device(self.device),
-            first=first, radius=self.radius, min_samples=self.min_samples,
-        )  # fmt: skip
 
     def _ask(
         self, surface: Surface, first: tuple[int, int], shape: tuple[int, int], done: Callable[[int], object]
@@ -269,7 +199,7 @@ class _Gridder:
 
 def _gridder(
     samples: Samples, grid: Grid, method: str, k: int | None, power: float, radius: float | None, min_samples: int,
-    variogram: str, damping: float | None, device: str,
+    variogram: str, damping: float | None,
 ) -> _Gridder:  # fmt: skip
     """Check the arguments of `interpolate`, bring the samples into the CRS of the grid, fit a surface where one is."""
     if not isinstance(samples, Samples):
@@ -295,12 +225,6 @@ def _gridder(
             f"radius={radius!r}, min_samples={min_samples}: belong to 'idw' and 'nearest', not to {method!r}; "
             "mask its result by gp.support(samples, grid).distance"
         )
-    if device != "cpu" and method not in ("idw", "nearest"):
-        raise InputError(f"device={device!r}: {method!r} runs on the CPU only; pass device='cpu' or method='idw'")
-    if device != "cpu":
-        from geoprospect._devices import resolve_device
-
-        device = str(resolve_device(device))
     if not grid.crs.is_projected:
         raise CRSError(
             f"grid: is in {grid.crs.name!r}, where distances are no lengths; take a projected CRS, "
@@ -325,7 +249,7 @@ def _gridder(
     t = grid.transform
     return _Gridder(
         moved.points, moved.values, (t.c, t.f), (t.a, t.e), method, 1 if method == "nearest" else k, power, reach,
-        min_samples, device, surface,
+        min_samples, surface,
     )  # fmt: skip
 
 
