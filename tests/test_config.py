@@ -11,6 +11,7 @@ import pytest
 import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
+from geoprospect.gridding.methods import METHODS, InterpolationSettings
 from geoprospect.models.recipe import RECIPES
 from geoprospect.screening.settings import ScreenSettings
 from geoprospect.windows.settings import WindowSettings
@@ -162,7 +163,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
         (schema.SamplesSection, gp.read_samples, set()),
         (schema.DepositsSection, gp.read_deposits, set()),
         (schema.GridSection, gp.Grid.covering, set()),
-        (schema.InterpolationSection, gp.interpolate, set()),
+        (schema.InterpolationSection, gp.interpolate, {field.name for field in fields(InterpolationSettings)}),
         (schema.BandsSection, gp.read_bands, {"path", "name"}),
         (schema.ScreeningSection, gp.screen, ScreenSettings),
         (schema.WindowsSection, gp.sample_windows, WindowSettings),
@@ -181,6 +182,18 @@ def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, funct
             assert name in defaults
             if not field.is_required():
                 assert field.default == defaults[name]
+
+
+def test_the_keys_of_an_interpolation_are_its_settings():
+    section = schema.InterpolationSection.model_fields
+    assert get_args(section["method"].annotation) == tuple(METHODS)
+    known = {field.name: field.default for field in fields(InterpolationSettings)}
+    assert {name: field.default for name, field in section.items() if name != "method"} == known
+
+
+def test_only_changed_interpolation_settings_are_passed_on():
+    assert schema.InterpolationSection(method="linear").arguments() == {"method": "linear"}
+    assert schema.InterpolationSection(k="all", radius=500).arguments() == {"method": "idw", "k": None, "radius": 500.0}
 
 
 def test_the_settings_of_a_training_are_those_of_a_recipe_and_left_to_it():

@@ -14,6 +14,7 @@ import click
 
 from geoprospect._version import __version__
 from geoprospect.errors import GeoprospectError
+from geoprospect.gridding.methods import METHODS, InterpolationSettings
 
 _INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
@@ -154,7 +155,9 @@ def check(
 @_below
 @click.option("--resolution", type=float, help="Cell size in metres; default: a quarter of the sample spacing.")
 @click.option("--grid-crs", help="CRS of the grid; default: that of the samples, or their UTM zone.")
-@click.option("--method", default="idw", show_default=True, help="idw, nearest, linear, cubic, kriging or spline.")
+@click.option(
+    "--method", type=click.Choice(list(METHODS)), default="idw", show_default=True, help="How to interpolate."
+)
 @click.option("--k", default="12", show_default=True, help="Nearest samples, or all.")
 @click.option("--power", type=float, default=2.0, show_default=True, help="Exponent of the distance.")
 @click.option("--radius", type=float, help="No values farther than this from a sample.")
@@ -182,10 +185,8 @@ def grid(
         encoding=encoding,
     )
     cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
-    survey = gp.interpolate(
-        table, cells, method, None if k == "all" else _whole_number(k), power, radius=radius, chunks=chunks,
-        progress=sys.stderr.isatty(),
-    )  # fmt: skip
+    settings = InterpolationSettings(k=None if k == "all" else _whole_number(k), power=power, radius=radius)
+    survey = gp.interpolate(table, cells, method, chunks=chunks, progress=sys.stderr.isatty(), **settings.changed())
     click.echo(f"{gp.write_cog(survey, out)}: {len(survey)} bands on {cells}")
 
 

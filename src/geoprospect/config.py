@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoprospect._checks import check_input_file, did_you_mean, shown
 from geoprospect.errors import InputError
+from geoprospect.gridding.methods import METHODS, InterpolationSettings, Variogram
 
 _Positive = Annotated[int, Field(ge=1)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -66,17 +67,18 @@ class GridSection(_Section):
 class InterpolationSection(_Section):
     """What `interpolate` is called with; TOML knows no None, so "all" stands for every sample."""
 
-    method: Literal["idw", "idw-direct", "nearest", "linear", "cubic", "kriging", "spline"] = "idw"
+    method: Literal[tuple(METHODS)] = "idw"  # type: ignore[valid-type]
     k: _Positive | Literal["all"] = 12
     power: Annotated[float, Field(gt=0)] = 2.0
     radius: Annotated[float, Field(gt=0)] | None = None
     min_samples: _Positive = 1
-    variogram: Literal["spherical", "exponential", "gaussian"] = "spherical"
+    variogram: Variogram = "spherical"
     damping: Annotated[float, Field(ge=0)] | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments."""
-        return {**self.model_dump(), "k": None if self.k == "all" else self.k}
+        """Return the keyword arguments: the method and the settings that differ from their defaults."""
+        settings = {**self.model_dump(exclude={"method"}), "k": None if self.k == "all" else self.k}
+        return {"method": self.method, **InterpolationSettings(**settings).changed()}
 
 
 class BandsSection(_Section):

@@ -11,8 +11,8 @@ from sklearn.model_selection import GridSearchCV
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, InputError, SeparationError
-from geoprospect.gridding import validate
 from geoprospect.gridding.idw import IDW
+from geoprospect.gridding.methods import METHODS, InterpolationSettings
 from geoprospect.gridding.validate import GriddingScores, validate_gridding
 
 UTM = "EPSG:32649"
@@ -302,7 +302,7 @@ def test_surfaces_leave_out_one_sample_at_a_time(method):
     scores = validate_gridding(samples(points, measured), method=method, folds=4)
     row = 17
     rest = np.arange(40) != row
-    surface = validate.fit_surface(method, points[rest], measured[rest, None])
+    surface = METHODS[method].fit(points[rest], measured[rest, None], InterpolationSettings())
     expected = surface.evaluate(points[[row]])[0][0, 0]
     assert scores.predictions["leave-one-out"][row] == pytest.approx(expected, nan_ok=True)
     assert list(scores.table.index.unique("split")) == ["leave-one-out", "blocks"]
@@ -364,7 +364,7 @@ def test_a_progress_bar_counts_the_folds(capsys):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "idv"}, InputError, "method='idv': needs one of 'idw', 'nearest', 'linear'"),
+        ({"method": "idv"}, InputError, "method='idv': needs one of 'idw', 'idw-direct', 'nearest'"),
         ({"k": 0}, InputError, "k=0"),
         ({"power": 0}, InputError, "power=0"),
         ({"folds": 1}, InputError, "folds=1"),
@@ -373,6 +373,9 @@ def test_a_progress_bar_counts_the_folds(capsys):
         ({"method": "kriging", "k": None}, InputError, "k=None"),
         ({"method": "kriging", "variogram": "conical"}, InputError, "variogram='conical'"),
         ({"method": "spline", "damping": -1}, InputError, "damping=-1"),
+        ({"method": "nearest", "k": 3}, InputError, "k=3: does not apply to method='nearest'"),
+        ({"search": True, "radius": 500.0}, InputError, "a search chooses from all samples; leave out radius"),
+        ({"min_samples": 13}, InputError, "min_samples=13: a cell takes only 12 samples"),
         ({"method": "nearest", "search": True}, InputError, "search=True, method='nearest'"),
         ({"search": True, "folds": 2}, SeparationError, "makes? 2 folds, needs 3"),
         ({"block": 1e6}, SeparationError, "all samples lie in one block"),

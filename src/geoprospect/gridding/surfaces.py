@@ -1,17 +1,17 @@
 """Surfaces through scattered samples by libraries made for it: triangles, kriging, splines.
 
-Each method turns samples into a `Surface`, which can then be asked for its height at any points: the cells of a
-grid, part by part, or samples that were held out.
+`fit_surface` turns samples into a `Surface`, which is evaluated at any points: the cells of a grid, part by part, or
+samples that were left out.
 
 scipy does the triangles and the spline. Natural-neighbour interpolation is not in scipy; 'cubic' is the nearest
 to it that is. A spline of verde (1.9, with scikit-learn 1.9) misses its own samples by more than their noise and is
-solved anew for every element; scipy's `RBFInterpolator` is the same bi-harmonic spline with a plane beside it, passes
+solved again for every element; scipy's `RBFInterpolator` is the same bi-harmonic spline with a plane beside it, passes
 through its samples, and does not change with the unit of length.
 
 Kriging takes the models of the variogram and their fit from gstools and solves its systems with LAPACK here, because
 the two libraries that krige do not suit thousands of samples and millions of cells: `gstools.krige` knows no
-neighbourhood, and PyKrige builds the matrix of all pairs of samples anew in every call (7,000 samples: 2 seconds and
-1.3 GB, growing with the square). Both agree with what is done here; the tests ask gstools.
+neighbourhood, and PyKrige builds the matrix of all pairs of samples again in every call (7,000 samples: 2 seconds and
+1.3 GB, growing with the square). Both agree with what is done here; the tests compare with gstools.
 """
 
 from __future__ import annotations
@@ -21,17 +21,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoprospect._checks import check_choice, check_int, check_number
 from geoprospect.errors import InputError
-
-METHODS = ("linear", "cubic", "kriging", "spline")
-VARIOGRAMS = ("spherical", "exponential", "gaussian")
 
 # What takes longer than one or two hours, or more memory than a laptop has, is refused. Measured on one core:
 # kriging takes 3 to 7 microseconds for a cell of an element from 12 neighbours, and grows with their square. A spline
@@ -63,15 +58,15 @@ _LEAST_NUGGET = 1e-6
 _BLOCK = 300_000
 
 _Floats: TypeAlias = NDArray[np.float64]
-# Takes points (M, 2), gives mean and variance (c, M) of the c elements that it stands for.
-_Part: TypeAlias = Callable[[_Floats], tuple[_Floats, _Floats | None]]
+# Takes points (M, 2), returns mean and variance (c, M) of c elements.
+Part: TypeAlias = Callable[[_Floats], tuple[_Floats, _Floats | None]]
 
 
 class Surface(Protocol):
-    """What `fit_surface` returns."""
+    """Interpolated values of every element at any points."""
 
     def evaluate(self, points: _Floats) -> tuple[_Floats, _Floats | None]:
-        """Return the height of every element at the points.
+        """Return the value of every element at the points.
 
         Parameters
         ----------
@@ -88,14 +83,12 @@ class Surface(Protocol):
 
 
 def fit_surface(
-    method: str,
+    fit: Callable[[_Floats, _Floats, str], Part],
     points: _Floats,
     values: _Floats,
-    *,
-    k: int = 12,
-    variogram: str = "spherical",
-    damping: float | None = None,
     elements: Sequence[str] | None = None,
+    *,
+    has_variance: bool = False,
 ) -> Surface:
     """Fit a surface to scattered samples, for every element from the samples that have a value of it.
 
@@ -103,67 +96,37 @@ def fit_surface(
 
     Parameters
     ----------
-    method : {'linear', 'cubic', 'kriging', 'spline'}
-        'linear': plane triangles between the samples (Delaunay), NaN outside their convex hull.
-        'cubic': smooth triangles (Clough-Tocher), NaN outside as well.
-        'kriging': ordinary kriging from the `k` nearest samples with the variogram of each element.
-        'spline': the surface of least bending, a thin-plate or bi-harmonic spline [1]_; it
-        overshoots between samples and runs away outside of them.
+    fit : callable
+        `fit_triangles`, `fit_kriging` or `fit_spline` with their options: takes places (n, 2), values there
+        (n, c) and the name of the first element, for errors.
     points : ndarray of shape (n_samples, 2)
         Coordinates (x, y) in units of length.
     values : ndarray of shape (n_samples, n_elements)
         NaN where missing.
-    k : int, default 12
-        Number of samples that kriging takes for a point, or all where there are fewer. Of samples
-        at the same distance as the last of them any may be taken, always the same.
-    variogram : {'spherical', 'exponential', 'gaussian'}, default 'spherical'
-        Model with a nugget, fitted to the variogram of each element as gstat does [2]_: 15 classes
-        up to a third of the diagonal, weights of pairs / distance². Values are taken as they are;
-        a skewed element is better kriged as its logarithm.
-    damping : float, optional
-        How much a spline may pass beside its samples to be smoother, as a number without unit that
-        depends neither on the unit of length nor on that of the element: 1e-6 is little, 0.01 much.
-        Default: it passes through them.
     elements : sequence of str, optional
         Names of the columns of `values`, for the messages of errors.
+    has_variance : bool, default False
+        Whether `fit` gives a variance.
 
     Returns
     -------
     Surface
-        Its method ``evaluate(points)`` gives mean and, for kriging, variance.
+        Its method ``evaluate(points)`` returns mean and, for kriging, variance.
 
     Raises
     ------
     InputError
-        When a setting is out of its range, or an element has too few values for the method.
-
-    Notes
-    -----
-    The nugget is variation at distances shorter than those sampled, not error of measurement:
-    a sample comes back exactly, with a variance of 0, and beside it mean and variance jump by what
-    the nugget says. Mean and variance also jump, by little, where one neighbour gives way to
-    another. An element with one value everywhere has a variance of 0.
-
-    References
-    ----------
-    .. [1] Sandwell, D. T. (1987). Biharmonic spline interpolation of GEOS-3 and SEASAT altimeter
-       data. Geophysical Research Letters 14(2), 139-142. https://doi.org/10.1029/GL014i002p00139
-    .. [2] Pebesma, E. J. (2004). Multivariable geostatistics in S: the gstat package. Computers &
-       Geosciences 30(7), 683-691. https://doi.org/10.1016/j.cageo.2004.03.012
+        When an element has too few values for the method.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from geoprospect.gridding.surfaces import fit_surface
+    >>> from geoprospect.gridding.surfaces import fit_surface, fit_triangles
     >>> corners = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
-    >>> plane = fit_surface("linear", corners, np.array([[1.0], [2.0], [3.0]]))
+    >>> plane = fit_surface(fit_triangles, corners, np.array([[1.0], [2.0], [3.0]]))
     >>> plane.evaluate(np.array([[50.0, 50.0], [100.0, 100.0]]))
     (array([[2.5, nan]]), None)
     """
-    check_choice("method", method, METHODS)
-    k = check_int("k", k)
-    check_choice("variogram", variogram, VARIOGRAMS)
-    smoothing = 0.0 if damping is None else check_number("damping", damping, 0)
     points, values = np.asarray(points, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or values.ndim != 2 or len(points) != len(values):
         raise InputError(
@@ -172,55 +135,38 @@ def fit_surface(
         )
     # Northings of millions would take digits from squares and products of coordinates.
     origin = (points.min(axis=0) + points.max(axis=0)) / 2 if len(points) else np.zeros(2)
-    fits: dict[str, Callable[[_Floats, _Floats, str], _Part]] = {
-        "linear": _fit_triangles,
-        "cubic": partial(_fit_triangles, smooth=True),
-        "kriging": partial(_fit_kriging, k=k, variogram=variogram),
-        "spline": partial(_fit_spline, smoothing=smoothing),
-    }
     names = (
         [f"values[:, {j}]" for j in range(values.shape[1])]
         if elements is None
         else [f"samples[{e!r}]" for e in elements]
     )
     parts = tuple(
-        (columns, fits[method](places, heights, names[columns[0]]))
-        for columns, places, heights in _groups(points - origin, values)
+        (columns, fit(*_averaged((points - origin)[rows], values[rows][:, columns]), names[columns[0]]))
+        for columns, rows in columns_by_gaps(values)
     )
-    return _Parts(values.shape[1], origin, parts, has_variance=method == "kriging")
+    return PartwiseSurface(values.shape[1], origin, parts, has_variance)
 
 
-def check_size(method: str, n_samples: int, n_cells: int, n_bands: int, k: int = 12) -> None:
-    """Raise where a method would take hours or more memory than there is.
-
-    Parameters
-    ----------
-    method : {'linear', 'cubic', 'kriging', 'spline'}
-        See `fit_surface`.
-    n_samples, n_cells, n_bands : int
-        Numbers of samples, of cells of the grid and of elements.
-    k : int, default 12
-        Number of samples that kriging takes for a point.
-
-    Raises
-    ------
-    InputError
-        When it is too much; the message says by how much, and what to do.
-    """
-    check_choice("method", method, METHODS)
+def check_kriging_size(n_samples: int, n_cells: int, n_elements: int, k: int) -> None:
+    """Raise InputError where kriging from k samples would take hours."""
     k = min(k, n_samples)
     most = int(_MOST_KRIGED / max(1, (k / 12) ** 2))
-    if method == "kriging" and n_cells * n_bands > most:
+    if n_cells * n_elements > most:
         raise InputError(
-            f"method='kriging': {n_cells:,} cells of {n_bands} elements are {n_cells * n_bands:,}, which takes hours; "
-            f"from k={k} neighbours the limit is {most:,}; take a coarser resolution, fewer elements or method='idw'"
+            f"method='kriging': {n_cells:,} cells of {n_elements} elements are {n_cells * n_elements:,}, which takes "
+            f"hours; from k={k} neighbours the limit is {most:,}; take a coarser resolution, fewer elements or "
+            "method='idw'"
         )
-    if method == "spline" and n_samples > _MOST_SPLINE_SAMPLES:
+
+
+def check_spline_size(n_samples: int, n_cells: int) -> None:
+    """Raise InputError where a spline would take hours or more memory than a laptop has."""
+    if n_samples > _MOST_SPLINE_SAMPLES:
         raise InputError(
             f"method='spline': {n_samples:,} samples make a matrix of {8 * n_samples**2 / 1e9:,.1f} GB; the limit is "
             f"{_MOST_SPLINE_SAMPLES:,} samples; take fewer samples, method='kriging' or method='idw'"
         )
-    if method == "spline" and n_samples * n_cells > _MOST_SPLINED:
+    if n_samples * n_cells > _MOST_SPLINED:
         raise InputError(
             f"method='spline': {n_cells:,} cells from {n_samples:,} samples are {n_samples * n_cells:,} pairs, which "
             f"takes hours; the limit is {_MOST_SPLINED:,}; take a coarser resolution or method='idw'"
@@ -228,18 +174,18 @@ def check_size(method: str, n_samples: int, n_cells: int, n_bands: int, k: int =
 
 
 @dataclass(frozen=True, eq=False)
-class _Parts:
-    """A `Surface` that is put together from parts, each of which stands for some of the elements."""
+class PartwiseSurface:
+    """A `Surface` made of parts, one for each set of elements with the same missing values."""
 
-    n_bands: int
+    n_elements: int
     origin: _Floats
-    parts: tuple[tuple[list[int], _Part], ...]
+    parts: tuple[tuple[list[int], Part], ...]
     has_variance: bool
 
     def evaluate(self, points: _Floats) -> tuple[_Floats, _Floats | None]:
         """Return mean and variance at the points."""
         local = np.asarray(points, dtype=np.float64) - self.origin
-        mean = np.full((self.n_bands, len(local)), np.nan)  # (C, M)
+        mean = np.full((self.n_elements, len(local)), np.nan)  # (C, M)
         variance = mean.copy() if self.has_variance else None
         for columns, part in self.parts:
             mean[columns], spread = part(local)
@@ -248,16 +194,16 @@ class _Parts:
         return mean, variance
 
 
-def _groups(points: _Floats, values: _Floats) -> Iterator[tuple[list[int], _Floats, _Floats]]:
-    """Yield the columns that share their gaps, the places where they have values, and their values there (n, c)."""
+def columns_by_gaps(values: _Floats) -> Iterator[tuple[list[int], NDArray[np.intp]]]:
+    """Yield the columns that lack the same values, and the rows that have them; empty columns are left out."""
     present = ~np.isnan(values)
     alike: dict[bytes, list[int]] = {}
     for column in range(values.shape[1]):
         alike.setdefault(present[:, column].tobytes(), []).append(column)
     for columns in alike.values():
-        rows = present[:, columns[0]]
-        if rows.any():
-            yield columns, *_averaged(points[rows], values[rows][:, columns])
+        rows = np.flatnonzero(present[:, columns[0]])
+        if rows.size:
+            yield columns, rows
 
 
 def _averaged(points: _Floats, values: _Floats) -> tuple[_Floats, _Floats]:
@@ -312,8 +258,11 @@ def _one_blas_thread() -> Iterator[None]:
                 _blas_users.pop()
 
 
-def _fit_triangles(places: _Floats, values: _Floats, name: str, smooth: bool = False) -> _Part:
-    """Return the surface of plane or smooth triangles; all columns share them."""
+def fit_triangles(places: _Floats, values: _Floats, name: str, smooth: bool = False) -> Part:
+    """Return the surface of plane (Delaunay) or smooth (Clough-Tocher) triangles; all columns share them.
+
+    It is NaN outside the convex hull of the places.
+    """
     from scipy.interpolate import CloughTocher2DInterpolator, LinearNDInterpolator
 
     _check_plane(places, name, "cubic" if smooth else "linear")
@@ -325,8 +274,17 @@ def _fit_triangles(places: _Floats, values: _Floats, name: str, smooth: bool = F
     return lambda points: (surface(points).T, None)
 
 
-def _fit_spline(places: _Floats, values: _Floats, name: str, smoothing: float) -> _Part:
-    """Return the thin-plate spline with a plane beside it; all columns share the solution."""
+def fit_spline(places: _Floats, values: _Floats, name: str, smoothing: float = 0.0) -> Part:
+    """Return the thin-plate (bi-harmonic) spline with a plane beside it [1]_; all columns share the solution.
+
+    It overshoots between samples and runs away outside them. `smoothing` depends neither on the unit of length nor
+    on that of the element.
+
+    References
+    ----------
+    .. [1] Sandwell, D. T. (1987). Biharmonic spline interpolation of GEOS-3 and SEASAT altimeter
+       data. Geophysical Research Letters 14(2), 139-142. https://doi.org/10.1029/GL014i002p00139
+    """
     from scipy.interpolate import RBFInterpolator
 
     _check_plane(places, name, "spline")
@@ -336,8 +294,22 @@ def _fit_spline(places: _Floats, values: _Floats, name: str, smoothing: float) -
     return lambda points: (surface(points / size).T, None)
 
 
-def _fit_kriging(places: _Floats, values: _Floats, name: str, k: int, variogram: str) -> _Part:
-    """Return the kriged surface; all columns share neighbours and distances, each has its own variogram."""
+def fit_kriging(places: _Floats, values: _Floats, name: str, k: int = 12, variogram: str = "spherical") -> Part:
+    """Return the kriged surface; all columns share neighbours and distances, each has its own variogram.
+
+    The variogram has a nugget and is fitted as gstat does [1]_: 15 classes up to a third of the diagonal, weights of
+    pairs / distance². Values are taken as they are; a skewed element is better kriged as its logarithm. Of samples
+    at the same distance as the last of the `k` any may be taken, always the same.
+
+    The nugget is variation at distances shorter than those sampled, not error of measurement: a sample comes back
+    exactly, with a variance of 0, and beside it mean and variance jump by the nugget. Both also jump, by little,
+    where one neighbour gives way to another. An element with one value everywhere has a variance of 0.
+
+    References
+    ----------
+    .. [1] Pebesma, E. J. (2004). Multivariable geostatistics in S: the gstat package. Computers &
+       Geosciences 30(7), 683-691. https://doi.org/10.1016/j.cageo.2004.03.012
+    """
     from scipy.spatial import cKDTree
 
     if len(places) < _FEWEST_KRIGED:

@@ -1,12 +1,12 @@
-"""How good gridded values are: predicted at the samples from other samples, near ones and far ones."""
+"""Errors of gridded values: samples predicted from other samples, near ones and far ones."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -14,26 +14,32 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_rng
+from geoprospect._checks import check_int, check_number, check_rng
 from geoprospect.errors import CRSError, InputError, SeparationError
 from geoprospect.geochem.samples import Samples, sample_spacing
 from geoprospect.grid import Grid
-from geoprospect.gridding.idw import IDW, Memory, SearchedIDW, leave_one_out
-from geoprospect.gridding.surfaces import METHODS, check_size, fit_surface
+from geoprospect.gridding.idw import IDW, Memory, SearchedIDW
+from geoprospect.gridding.methods import (
+    METHODS,
+    InterpolationMethod,
+    InterpolationOptions,
+    InterpolationSettings,
+    method_named,
+    weights_left_out,
+)
+from geoprospect.gridding.surfaces import columns_by_gaps
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-# k and power of an element.
-_Setting = tuple[int | None, float]
 # (rows of the training, rows of the test (M,)) -> values predicted for the test, (M, C)
 _Fit = Callable[[Indices, Indices], Floats]
-# Per name of a split: values predicted out of fold, (N, C), and in words what predicted each element.
+# Per name of a split: values predicted out of fold, (N, C), and the settings of each element in words.
 _Splits = dict[str, tuple[Floats, list[str]]]
 
 # What a search tries.
 _POWERS = (1.0, 2.0, 3.0, 4.0)
 _NUMBERS = (4, 8, 12, 16, 24, 32)
-# A surface is fitted anew for each sample left out: up to so many samples, in fewer random folds beyond.
+# A surface is fitted again for each sample left out: up to so many samples, in fewer random folds beyond.
 _MOST_REFITS = 200
 _RANDOM_FOLDS = 20
 # Side of a block in spacings, and the least number of blocks along the longer side of a survey.
@@ -118,21 +124,18 @@ def validate_gridding(
     samples: Samples,
     method: str = "idw",
     *,
-    k: int | None = 12,
-    power: float = 2.0,
-    variogram: str = "spherical",
-    damping: float | None = None,
     folds: int = 10,
     block: float | None = None,
     search: bool = False,
     rng: int | np.random.Generator | None = 0,
     crs: Any = None,
     progress: bool = False,
+    **settings: Unpack[InterpolationOptions],
 ) -> GriddingScores:
     """Measure how well a gridding method predicts samples that it has not seen.
 
     Each element is predicted twice. Leave-one-out predicts every sample from all others: the error
-    between samples. Spatial blocks [1]_ predict all samples of some squares of ground from those of
+    between samples. Spatial blocks [1]_ predict all samples of some squares of the area from those of
     the others: the error farther from samples. Where samples come in clusters or along roads and
     streams, each has near neighbours that most cells of a grid have not, so leave-one-out is too
     good to be true of the grid; the blocks are the harder test, and the more honest one there.
@@ -141,28 +144,20 @@ def validate_gridding(
     ----------
     samples : Samples
         Points in degrees are projected first. Each element is fitted on the samples that have it.
-    method : {'idw', 'nearest', 'linear', 'cubic', 'kriging', 'spline'}, default 'idw'
-        How to interpolate.
-    k : int or None, default 12
-        Number of nearest samples, for 'idw' and 'kriging'; None, for 'idw', takes all.
-    power : float, default 2
-        Exponent of the distance, for 'idw'.
-    variogram : str, default 'spherical'
-        Model of the variogram, for 'kriging'.
-    damping : float, optional
-        Smoothing, for 'spline'.
+    method : str, default 'idw'
+        A method of `interpolate`.
     folds : int, default 10
         Number of folds that the blocks are dealt to; fewer where there are fewer blocks.
     block : float, optional
         Side of the square blocks in CRS units. Default: 10 times the spacing of the samples (median
-        distance between neighbouring places), or a fifth of the longer side of the survey where
-        that is less. `GriddingScores.block` says it.
+        distance between neighbouring locations), or a fifth of the longer side of the survey where
+        that is less. `GriddingScores.block` has the value.
     search : bool, default False
         For 'idw', choose `k` from 4, 8, 12, 16, 24, 32 and `power` from 1, 2, 3, 4 for each element
         with scikit-learn's ``GridSearchCV``: least root mean squared error of a fold, averaged over
-        the folds of blocks. The errors on blocks are then nested: what predicts a fold was chosen
-        on the other folds alone. The errors of leave-one-out are of the final choice, which was
-        made on the same samples; ``parameters`` in the table says so.
+        the folds of blocks. The errors on blocks are then nested: the settings that predict a fold
+        were chosen on the other folds alone. The errors of leave-one-out are of the final choice,
+        which was made on the same samples; ``parameters`` in the table notes it.
     rng : int, Generator or None, default 0
         Deals blocks to folds.
     crs : optional
@@ -170,6 +165,10 @@ def validate_gridding(
         that `Grid.covering` chooses.
     progress : bool, default False
         Show a progress bar.
+    **settings
+        Settings of the method, as in `interpolate`: k, power, radius, min_samples, variogram,
+        damping. One that does not apply to the method is refused. With `search`, `k` and `power` are
+        those of elements with samples in too few folds.
 
     Returns
     -------
@@ -179,20 +178,20 @@ def validate_gridding(
     Raises
     ------
     InputError
-        When an argument is out of its range, `search` goes with another method than 'idw', or
-        fewer than two samples have a value.
+        When a setting is out of its range or does not apply to the method, `search` is combined
+        with another method than 'idw', or fewer than two samples have a value.
     SeparationError
-        When the samples lie in one block, or a search has fewer than 3 folds.
+        When the samples are all in one block, or a search has fewer than 3 folds.
     CRSError
-        When the CRS is not projected, or the samples have no place in it.
+        When the CRS is not projected, or the samples have no coordinates in it.
 
     Notes
     -----
-    For 'idw' and 'nearest' leave-one-out is exact. The other methods have to be fitted anew for
-    each sample left out; beyond 200 samples they are validated in random folds instead, and the
-    split is called '20 random folds'.
+    For 'idw', 'idw-direct' and 'nearest' leave-one-out is exact for any number of samples. The other
+    methods have to be fitted again for each sample left out; beyond 200 samples they are validated
+    in random folds instead, and the split is called '20 random folds'.
 
-    Samples at one place predict each other in leave-one-out; blocks never part them. The number of
+    Samples at one location predict each other in leave-one-out; blocks never separate them. The number of
     samples in a fold is as even as whole blocks allow (scikit-learn's ``GroupKFold``).
 
     7,234 samples of 16 elements take a fifth of a second on one core for 'idw', and 6 with a search.
@@ -220,13 +219,16 @@ def validate_gridding(
     """
     if not isinstance(samples, Samples):
         raise InputError(f"samples: is a {type(samples).__name__}, needs Samples; read a table with read_samples(path)")
-    check_choice("method", method, ("idw", "nearest", *METHODS))
-    k, power = None if k is None else check_int("k", k), check_number("power", power, above=0)
-    if k is None and method != "idw":
-        raise InputError(f"k=None, method={method!r}: only 'idw' can take all samples; give a number")
+    chosen = method_named(method)
+    rules = chosen.settings_from(settings)
     folds, side = check_int("folds", folds, 2), None if block is None else check_number("block", block, above=0)
     if search and method != "idw":
         raise InputError(f"search=True, method={method!r}: a search is for method='idw'; leave it out")
+    if search and {"radius", "min_samples"} & set(settings):
+        raise InputError(
+            f"search=True, radius={rules.radius}, min_samples={rules.min_samples}: a search chooses from all samples; "
+            "leave out radius and min_samples"
+        )
     generator = check_rng(rng)
     points, target = _projected(samples, crs)
     held = np.flatnonzero(~np.isnan(samples.values).all(axis=1))
@@ -239,16 +241,14 @@ def validate_gridding(
     n_folds, best = int(fold.max()) + 1, None
     if search and n_folds < 3:
         raise SeparationError(f"search=True: blocks of {side:g} make {n_folds} folds, needs 3; take smaller blocks")
-    given: list[_Setting] = [(1, 1.0) if method == "nearest" else (k, power)] * len(samples.elements)
+    if chosen.check is not None:
+        chosen.check(rules, len(points), len(points), values.shape[1])
     with tqdm(desc="validating", unit="fold", disable=not progress) as bar:
         if search:
-            splits, best = _by_search(points, values, fold, given, samples.elements, bar)
-        elif method in ("idw", "nearest"):
-            splits = _by_distance(points, values, fold, given, bar)
+            splits, best = _by_search(points, values, fold, rules, samples.elements, bar)
         else:
-            options: dict[str, Any] = {"k": k, "variogram": variogram, "damping": damping}
-            fit = _surface_fit(points, values, method, options, samples.elements)
-            splits = _by_surface(values, fold, fit, _surface_words(method, **options), generator, bar)
+            chosen.fit(points, values, rules, samples.elements)  # raises where an element has too few samples
+            splits = _by_method(points, values, fold, chosen, rules, generator, bar)
     unit = str(target.axis_info[0].unit_name)
     lengths = f"blocks of {_length(side, unit)} in {n_folds} folds; samples {_length(spacing, unit)} apart"
     return GriddingScores(
@@ -301,70 +301,64 @@ def _block_folds(points: Floats, side: float, folds: int, rng: np.random.Generat
     return fold
 
 
-def _by_distance(points: Floats, values: Floats, fold: Indices, given: Sequence[_Setting], bar: Any) -> _Splits:
-    """Validate inverse distance weighting with a given setting per element."""
-    words = [_words(setting) for setting in given]
+def _by_method(
+    points: Floats, values: Floats, fold: Indices, method: InterpolationMethod, settings: InterpolationSettings,
+    rng: np.random.Generator, bar: Any,
+) -> _Splits:  # fmt: skip
+    """Validate a method; without a fast way to leave one sample out, many samples are left out in random folds."""
 
     def fit(train: Indices, test: Indices) -> Floats:
-        return _weighted(points[train], values[train], points[test], given)
+        predicted = np.full((len(test), values.shape[1]), np.nan)
+        for columns, rows in columns_by_gaps(values[train]):
+            with contextlib.suppress(InputError):  # an element with too few samples here is not predicted
+                surface = method.fit(points[train][rows], values[train[rows][:, None], columns], settings)
+                predicted[:, columns] = surface.evaluate(points[test])[0].T
+        return predicted
 
-    return {
-        "leave-one-out": (_left_out(points, values, given), words),
-        "blocks": (_out_of_fold(values, fold, fit, bar), words),
-    }
+    n, words = len(values), [method.summary(settings)] * values.shape[1]
+    name, left_out = "leave-one-out", None
+    if method.leave_one_out is not None:
+        left_out = method.leave_one_out(points, values, settings)
+    elif n <= _MOST_REFITS:
+        left_out = _out_of_fold(values, np.arange(n), fit, bar)
+    else:
+        name = f"{_RANDOM_FOLDS} random folds"
+        left_out = _out_of_fold(values, rng.permutation(np.arange(n) % _RANDOM_FOLDS), fit, bar)
+    return {name: (left_out, words), "blocks": (_out_of_fold(values, fold, fit, bar), words)}
 
 
 def _by_search(
-    points: Floats, values: Floats, fold: Indices, given: Sequence[_Setting], elements: Sequence[str], bar: Any
+    points: Floats, values: Floats, fold: Indices, given: InterpolationSettings, elements: Sequence[str], bar: Any
 ) -> tuple[_Splits, pd.DataFrame]:
-    """Validate it with settings that are searched, and return the table of the best ones too.
+    """Validate 'idw' with settings that are searched, and return the table of the best ones too.
 
-    Every training on blocks chooses its settings anew, from its own folds.
+    Every training on blocks chooses its settings again, from its own folds.
     """
+    idw = METHODS["idw"]
     # Three folds, so that two are left to choose on where one is held out.
     found = _search(points, values, fold, given, 3)
     settings, searched = [setting for setting, _ in found], [error < math.inf for _, error in found]
+    left_out = np.full(values.shape, np.nan)
+    for setting, columns in _columns_by_setting(settings):
+        left_out[:, columns] = weights_left_out(points, values[:, columns], setting)
 
     def fit(train: Indices, test: Indices) -> Floats:
         nested = [setting for setting, _ in _search(points[train], values[train], fold[train], given, 2)]
-        return _weighted(points[train], values[train], points[test], nested)
+        predicted = np.full((len(test), values.shape[1]), np.nan)
+        for setting, columns in _columns_by_setting(nested):
+            surface = idw.fit(points[train], values[train][:, columns], setting)
+            predicted[:, columns] = surface.evaluate(points[test])[0].T
+        return predicted
 
     chosen = [
-        f"{_words(setting)}, chosen on the same samples" if new else _words(setting)
+        f"{idw.summary(setting)}, chosen on the same samples" if new else idw.summary(setting)
         for setting, new in zip(settings, searched, strict=True)
     ]
-    anew = ["chosen on the other folds" if new else _words(old) for old, new in zip(given, searched, strict=True)]
-    rows = [(*setting, error) if error < math.inf else (None, math.nan, math.nan) for setting, error in found]
+    nested = ["chosen on the other folds" if new else idw.summary(given) for new in searched]
+    rows = [(one.k, one.power, error) if error < math.inf else (None, math.nan, math.nan) for one, error in found]
     best = pd.DataFrame(rows, columns=["k", "power", "rmse"], index=pd.Index(elements, name="element"))
-    splits = {
-        "leave-one-out": (_left_out(points, values, settings), chosen),
-        "blocks": (_out_of_fold(values, fold, fit, bar), anew),
-    }
+    splits = {"leave-one-out": (left_out, chosen), "blocks": (_out_of_fold(values, fold, fit, bar), nested)}
     return splits, best.astype({"k": "Int64", "power": float, "rmse": float})
-
-
-def _by_surface(values: Floats, fold: Indices, fit: _Fit, words: str, rng: np.random.Generator, bar: Any) -> _Splits:
-    """Validate a surface, leaving out one sample at a time where there are few, else random folds."""
-    n, every = len(values), [words] * values.shape[1]
-    few = n <= _MOST_REFITS
-    alone = np.arange(n) if few else rng.permutation(np.arange(n) % _RANDOM_FOLDS)
-    return {
-        "leave-one-out" if few else f"{_RANDOM_FOLDS} random folds": (_out_of_fold(values, alone, fit, bar), every),
-        "blocks": (_out_of_fold(values, fold, fit, bar), every),
-    }
-
-
-def _words(setting: _Setting) -> str:
-    """Say a setting."""
-    k, power = setting
-    if k == 1:
-        return "nearest sample"
-    return f"{'all samples' if k is None else f'k={k}'}, power={power:g}"
-
-
-def _surface_words(method: str, k: int | None, variogram: str, damping: float | None) -> str:
-    """Say the options that a method heeds."""
-    return {"kriging": f"k={k}, variogram={variogram}", "spline": f"damping={damping}"}.get(method, method)
 
 
 def _out_of_fold(values: Floats, fold: Indices, fit: _Fit, bar: Any) -> Floats:
@@ -379,66 +373,25 @@ def _out_of_fold(values: Floats, fold: Indices, fit: _Fit, bar: Any) -> Floats:
     return predicted
 
 
-def _surface_fit(
-    points: Floats, values: Floats, method: str, options: Mapping[str, Any], elements: Sequence[str]
-) -> _Fit:
-    """Return how a surface predicts; an element with too few samples in a training is not predicted there."""
-    check_size(method, len(points), len(points), values.shape[1])
-    # A setting that is wrong, or an element with too few samples in all, is an error at once.
-    fit_surface(method, points, values, elements=elements, **options)
-
-    def fit(train: Indices, test: Indices) -> Floats:
-        predicted = np.full((len(test), values.shape[1]), np.nan)
-        for _, columns, rows in _alike(values[train], [(None, 0.0)] * values.shape[1]):
-            with contextlib.suppress(InputError):
-                surface = fit_surface(method, points[train][rows], values[np.ix_(train[rows], columns)], **options)
-                predicted[:, columns] = surface.evaluate(points[test])[0].T
-        return predicted
-
-    return fit
-
-
-def _alike(values: Floats, settings: Sequence[_Setting]) -> Iterator[tuple[_Setting, Indices, Indices]]:
-    """Yield (setting, elements, rows with values) of elements with one setting that lack the same samples."""
-    present = ~np.isnan(values)
-    alike: dict[tuple[_Setting, bytes], list[int]] = {}
-    for column, setting in enumerate(settings):
-        alike.setdefault((setting, present[:, column].tobytes()), []).append(column)
-    for (setting, _), columns in alike.items():
-        rows = np.flatnonzero(present[:, columns[0]])
-        if rows.size:
-            yield setting, np.array(columns, dtype=np.int64), rows
-
-
-def _weighted(points: Floats, values: Floats, places: Floats, settings: Sequence[_Setting]) -> Floats:
-    """Return inverse distance weighting of every element at the places, (M, C)."""
-    predicted = np.full((len(places), values.shape[1]), np.nan)
-    for (k, power), columns, rows in _alike(values, settings):
-        model = IDW(k, power).fit(points[rows], values[np.ix_(rows, columns)])
-        predicted[:, columns] = model.predict(places)
-    return predicted
-
-
-def _left_out(points: Floats, values: Floats, settings: Sequence[_Setting]) -> Floats:
-    """Return inverse distance weighting of every element at every sample from the others, (N, C)."""
-    predicted = np.full(values.shape, np.nan)
-    for (k, power), columns, rows in _alike(values, settings):
-        at = np.ix_(rows, columns)
-        predicted[at] = leave_one_out(points[rows], values[at], k, power)
-    return predicted
+def _columns_by_setting(
+    settings: Sequence[InterpolationSettings],
+) -> Iterator[tuple[InterpolationSettings, list[int]]]:
+    """Yield each of the settings once, and the elements that have it."""
+    for one in dict.fromkeys(settings):
+        yield one, [column for column, setting in enumerate(settings) if setting == one]
 
 
 def _search(
-    points: Floats, values: Floats, fold: Indices, given: Sequence[_Setting], least: int
-) -> list[tuple[_Setting, float]]:
+    points: Floats, values: Floats, fold: Indices, given: InterpolationSettings, least: int
+) -> list[tuple[InterpolationSettings, float]]:
     """Return per element the best setting and its error; the given one where it has samples in too few folds.
 
     Elements that lack the same samples go through one search, so that they share neighbours; each is scored alone.
     """
     from sklearn.model_selection import GridSearchCV
 
-    found = [(setting, math.inf) for setting in given]
-    for _, columns, rows in _alike(values, given):
+    found = [(given, math.inf)] * values.shape[1]
+    for columns, rows in columns_by_gaps(values):
         numbers = np.unique(fold[rows])
         if numbers.size < least:
             continue
@@ -446,11 +399,11 @@ def _search(
         model, candidates = SearchedIDW(Memory(max(_NUMBERS))), {"k": _NUMBERS, "power": _POWERS}
         tried = GridSearchCV(
             model, candidates, scoring=_negative_errors, cv=splits, refit=False, error_score="raise"
-        ).fit(points[rows], values[np.ix_(rows, columns)])
-        for place, column in enumerate(columns.tolist()):
+        ).fit(points[rows], values[rows[:, None], columns])
+        for place, column in enumerate(columns):
             scores = tried.cv_results_[f"mean_test_{place}"]
             best = tried.cv_results_["params"][int(scores.argmax())]
-            found[column] = (best["k"], best["power"]), -float(scores.max())
+            found[column] = replace(given, k=best["k"], power=best["power"]), -float(scores.max())
     return found
 
 
