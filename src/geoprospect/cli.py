@@ -156,8 +156,9 @@ def check(
 @click.option("--resolution", type=float, help="Cell size in metres; default: a quarter of the sample spacing.")
 @click.option("--grid-crs", help="CRS of the grid; default: that of the samples, or their UTM zone.")
 @click.option(
-    "--method", type=click.Choice(list(METHODS)), default="idw", show_default=True, help="How to interpolate."
-)
+    "--method", type=click.Choice(list(METHODS)), default="idw", show_default=True,
+    help="; ".join(f"{one.name}: {one.description}" for one in METHODS.values()) + ".",
+)  # fmt: skip
 @click.option("--k", default="12", show_default=True, help="Nearest samples, or all.")
 @click.option("--power", type=float, default=2.0, show_default=True, help="Exponent of the distance.")
 @click.option("--radius", type=float, help="No values farther than this from a sample.")

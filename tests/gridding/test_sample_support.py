@@ -166,7 +166,7 @@ def test_cells_much_finer_than_the_samples_are_warned_about():
     with pytest.warns(DataWarning) as caught:
         public(lattice(1500.0), square(300, 25.0))
     message = str(caught[0].message)
-    assert "cells of 25 x 25 m are 60 times finer" in message
+    assert "cell size of 25 x 25 m is 1/60 of the sample spacing" in message
     assert "1500 m" in message
     assert "about 3,600 cells" in message
     assert message.endswith("resolution=380")

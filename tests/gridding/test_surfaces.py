@@ -322,7 +322,7 @@ def test_too_few_places_for_a_variogram_are_refused():
 def test_clusters_without_distances_between_are_refused():
     rng = np.random.default_rng(0)
     points = np.vstack([rng.uniform(0, 1, (15, 2)), 1e5 + rng.uniform(0, 1, (15, 2))])
-    with pytest.raises(InputError, match=r"30 places stand in clusters: only 1 of 15 classes .*take method='idw'"):
+    with pytest.raises(InputError, match=r"30 places are in clusters: only 1 of 15 classes .*take method='idw'"):
         fit_surface("kriging", points, rng.normal(size=(30, 1)))
 
 

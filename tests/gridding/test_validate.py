@@ -378,7 +378,7 @@ def test_a_progress_bar_counts_the_folds(capsys):
         ({"min_samples": 13}, InputError, "min_samples=13: a cell takes only 12 samples"),
         ({"method": "nearest", "search": True}, InputError, "search=True, method='nearest'"),
         ({"search": True, "folds": 2}, SeparationError, "makes? 2 folds, needs 3"),
-        ({"block": 1e6}, SeparationError, "all samples lie in one block"),
+        ({"block": 1e6}, SeparationError, "all samples are in one block"),
         ({"crs": "EPSG:4326"}, CRSError, "distances there are no lengths"),
     ],
 )
@@ -393,7 +393,7 @@ def test_samples_that_leave_nothing_to_predict_from_are_refused():
         validate_gridding(samples(scattered(5), np.ones(5)).to_frame())
     with pytest.raises(InputError, match="1 of 2 have a value"):
         validate_gridding(samples(scattered(2), [1.0, NAN]))
-    with pytest.raises(SeparationError, match="all lie at one place"):
+    with pytest.raises(SeparationError, match="are all at one location"):
         validate_gridding(samples([[5e5, 2e6]] * 4, np.ones(4)))
 
 

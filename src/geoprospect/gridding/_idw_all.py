@@ -6,10 +6,10 @@ their sums of weights times values are smooth there, and are computed at 16 x 16
 float64 polynomials of degree 15 bring them to the cells. Points outside of the box about the supertile, most of them,
 are summed at its nodes, and brought from there to the nodes of its tiles. Points inside of the tile's box are near,
 and are summed cell by cell. With boxes 2.5 times as wide as what they are about, the polynomials are off by less than
-1e-8 of the weight of a far point for power 2, and 2e-7 for power 4; tests/test_idw_all.py holds the whole against
-float64 sums. The weight of a point is the same for every element, so elements share it whatever samples they lack; only
-the sums of the weights of present samples differ, and those are summed like one more element for each set of elements
-that lack the same.
+1e-8 of the weight of a far point for power 2, and 2e-7 for power 4; tests/gridding/test_idw_all.py compares the whole
+with float64 sums. The weight of a point is the same for every element, so elements share it whatever samples they lack;
+only the sums of the weights of present samples differ, and those are summed like one more element for each set of
+elements that lack the same.
 
 Without far points, everything is summed cell by cell in float64: slow, for any power, and what the rest is measured
 against.

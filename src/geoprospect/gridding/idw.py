@@ -28,8 +28,8 @@ _ROUNDING = 1e-9
 class IDW(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Inverse distance weighting by the rules of `interpolate`, for any points.
 
-    A place takes the mean of the `k` nearest training points, weighted by 1 / distance**power [1]_.
-    Of points at the same distance the one that stands first in the table is nearer. On a training
+    A location takes the mean of the `k` nearest training points, weighted by 1 / distance**power
+    [1]_. Of points at the same distance the one that comes first in the table is nearer. On a training
     point its own value comes back; where several coincide, their mean. Fulfils the contract of
     scikit-learn, so it works in ``GridSearchCV`` and ``Pipeline``.
 
@@ -42,7 +42,7 @@ class IDW(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     radius : float, optional
         Points farther than this, in units of the features, do not count. Default: all do.
     min_samples : int, default 1
-        Places with fewer points that count are NaN.
+        Locations with fewer points that count are NaN.
 
     Attributes
     ----------
@@ -145,9 +145,9 @@ class IDW(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
 
 class Memory(dict[tuple[bytes, bytes], tuple[Floats, Indices]]):
-    """What a parameter search found out about neighbours; `most` of them for each place.
+    """Neighbours that a parameter search has found; `most` of them for each location.
 
-    Keys are the training points and the places, as bytes.
+    Keys are the training points and the locations, as bytes.
     """
 
     def __init__(self, most: int) -> None:

@@ -146,7 +146,7 @@ def interpolate(
     check_north_up(grid, "grid")
     moved = samples if samples.crs == grid.crs else samples.to_crs(grid.crs)
     if not grid.contains(*moved.points.T).any():
-        raise InputError("samples: none of them lies on the grid; are both CRS right?")
+        raise InputError("samples: none of them is on the grid; check the CRS of both")
     names, attrs = _describe(samples, chosen.has_variance)
     fill: Fill = chosen.fill or partial(
         _fill_from_surface, chosen.fit(moved.points, moved.values, rules, samples.elements), len(names)
@@ -246,13 +246,13 @@ def _lazy(gridder: _Gridder, grid: Grid, n_bands: int, chunks: int | tuple[int, 
 
 
 def _fill_chunk(gridder: _Gridder, block_info: Any = None) -> NDArray[np.float32]:
-    """Fill one chunk; `block_info` is where dask says which."""
+    """Fill one chunk; dask passes its position as `block_info`."""
     _, (top, bottom), (left, right) = block_info[None]["array-location"]
     return gridder.fill((top, left), (bottom - top, right - left), 1, lambda cells: None)
 
 
 def _check_memory(n_bands: int, grid: Grid) -> None:
-    """Raise where the bands cannot lie in the memory of this machine; allocating might only kill the process later."""
+    """Raise where the bands do not fit into memory; allocating them might only kill the process later."""
     needed = 4 * n_bands * math.prod(grid.shape)
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

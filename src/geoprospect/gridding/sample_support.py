@@ -1,4 +1,4 @@
-"""How well the samples support a grid: how far the nearest one is, how many are about, how fine cells may be."""
+"""Distance to samples and their number around each cell, and a warning about cells that are too fine."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.geochem.samples import Samples, median_gap
 from geoprospect.grid import Grid
 
-# Cells whose nearest sample is looked for at once: some 50 MB.
+# Cells whose nearest sample is searched for at once: some 50 MB.
 _CELLS = 2**20
-# Cells that many times finer than the spacing of the samples are worth a warning.
+# A warning is given where the sample spacing is more than this many cells.
 _FINER = 10
-# Fewer places than these make no survey whose spacing means anything.
+# The spacing of fewer locations is not meaningful.
 _FEWEST = 10
 
 
 def support(samples: Samples, grid: Grid, window: int | None = None) -> xr.Dataset:
     """Map how well the samples support each cell of a grid.
 
-    A gridded value far from every sample is a guess; these bands say where, and let it be masked,
+    A gridded value far from every sample is a guess; these bands show where, and serve as a mask,
     for example ``survey.where(gp.support(samples, grid).distance < 5000)``.
 
     Parameters
@@ -50,14 +50,14 @@ def support(samples: Samples, grid: Grid, window: int | None = None) -> xr.Datas
     xarray.Dataset
         float32, dims (y, x): ``distance`` from the cell centre to the nearest sample, in CRS units;
         with `window` also ``n_samples``, the number of samples in the window, those beyond the edge
-        of the grid included. Samples at one place are counted one by one.
+        of the grid included. Samples at one location are counted one by one.
 
     Raises
     ------
     CRSError
-        When the grid is in degrees, or the samples have no place in its CRS.
+        When the grid is in degrees, or the samples have no coordinates in its CRS.
     InputError
-        When `window` is no positive whole number, or no sample with a value lies on the grid.
+        When `window` is not a positive whole number, or no sample with a value is on the grid.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def support(samples: Samples, grid: Grid, window: int | None = None) -> xr.Datas
 
 
 def places_on(samples: Samples, grid: Grid) -> NDArray[np.float64]:
-    """Return the places (n, 2) of samples with a value, in the CRS of a grid, where distances are lengths.
+    """Return the locations (n, 2) of samples with a value, in the projected CRS of a grid.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def places_on(samples: Samples, grid: Grid) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Distances:
-    """A raster of distances from the nearest of some places, computed where it is asked for."""
+    """A lazy raster of distances to the nearest of some points; indexing computes a part."""
 
     points: NDArray[np.float64]
     grid: Grid
@@ -126,18 +126,18 @@ class Distances:
 
 
 def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
-    """Warn where cells are more than ten times finer than the samples lie apart.
+    """Warn where the sample spacing is more than ten cells.
 
-    To be called from a public function: the warning points to the line that called that.
+    Call it from a public function: the warning points to the line that called that function.
 
     Parameters
     ----------
     points : ndarray of shape (n_samples, 2)
-        Coordinates (x, y) of the samples in the CRS of the grid. The spacing is that of the places
-        on the grid, whose neighbours may lie beyond its edge. Fewer than ten places on the grid are
-        no survey, and give no warning.
+        Coordinates (x, y) of the samples in the CRS of the grid. The spacing is that of the locations
+        on the grid; their neighbours may be beyond its edge. Fewer than ten locations on the grid give
+        no warning.
     grid : Grid
-        Whose cells are looked at; of oblong ones, the longer side.
+        Its cell size is compared; of oblong cells, the longer side.
 
     Warns
     -----
@@ -145,42 +145,42 @@ def warn_if_finer(points: NDArray[np.float64], grid: Grid) -> None:
         With cell size, spacing, cells per sample, and the cell size that `Grid.covering` would
         choose: a quarter of the spacing, to two digits.
     """
-    places = np.unique(points, axis=0)
-    on_grid = grid.contains(*places.T)
+    locations = np.unique(points, axis=0)
+    on_grid = grid.contains(*locations.T)
     if on_grid.sum() < _FEWEST:
         return
-    spacing, (dy, dx) = median_gap(places, on_grid), grid.resolution
+    spacing, (dy, dx) = median_gap(locations, on_grid), grid.resolution
     if spacing <= _FINER * max(dy, dx):
         return
     per_sample, unit = math.prod(grid.shape) / on_grid.sum(), "m" if grid.unit == "metre" else grid.unit
     warnings.warn(
-        f"grid: its cells of {dy:.6g} x {dx:.6g} {unit} are {spacing / max(dy, dx):,.0f} times finer than the samples "
-        f"lie apart ({spacing:.6g} {unit}, the median distance to the next one): one sample stands behind about "
-        f"{per_sample:,.0f} cells. Finer cells add no information; a quarter of the spacing, which Grid.covering "
-        f"chooses by default, is resolution={float(f'{spacing / 4:.1e}'):.15g}",
+        f"grid: its cell size of {dy:.6g} x {dx:.6g} {unit} is 1/{spacing / max(dy, dx):.0f} of the sample spacing "
+        f"({spacing:.6g} {unit}, the median distance to the nearest neighbour), so each sample informs about "
+        f"{per_sample:,.0f} cells. Finer cells add no information; a quarter of the spacing, the default of "
+        f"Grid.covering, is resolution={float(f'{spacing / 4:.1e}'):.15g}",
         DataWarning,
         stacklevel=user_level(),
     )
 
 
 def _distance(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
-    """Return the distance of each cell centre from the nearest of the points, (Y, X)."""
+    """Return the distance from each cell centre to the nearest of the points, (Y, X)."""
     tree, (ny, nx) = cKDTree(points), grid.shape
     distance = np.empty(grid.shape, dtype=np.float32)
     step, width = max(1, _CELLS // nx), min(nx, _CELLS)
     for top in range(0, ny, step):
         for left in range(0, nx, width):
             rows, cols = np.arange(top, min(top + step, ny)), np.arange(left, min(left + width, nx))
-            places = np.stack(np.broadcast_arrays(*grid.xy(rows[:, None], cols)), axis=-1)
-            distance[top : top + step, left : left + width] = tree.query(places, workers=-1)[0]
+            centres = np.stack(np.broadcast_arrays(*grid.xy(rows[:, None], cols)), axis=-1)
+            distance[top : top + step, left : left + width] = tree.query(centres, workers=-1)[0]
     return distance
 
 
 def _count(points: NDArray[np.float64], grid: Grid, size: int) -> NDArray[np.float32]:
-    """Return how many of the points lie in the window about each cell, (Y, X), from a summed-area table.
+    """Return the number of points in the window around each cell, (Y, X), from a summed-area table.
 
-    The table has a row and a column for each that holds a point within reach, so that neither a wide window nor
-    a fine grid makes it large.
+    The table has rows and columns only for those of the grid that hold a point within reach, so that neither a wide
+    window nor a fine grid makes it large.
     """
     row, col = grid.rowcol(*points.T)
     first = [np.arange(n, dtype=np.int64) - size // 2 for n in grid.shape]

@@ -37,10 +37,10 @@ _MOST_KRIGED = 1_000_000_000  # cells x elements, from 12 neighbours
 _MOST_SPLINED = 250_000_000_000  # cells x samples
 _MOST_SPLINE_SAMPLES = 20_000
 
-# Samples nearer than this share of the extent, 1 cm in 100 km, stand at one place: one that was projected twice does
-# not return to the same digits, and for a spline two values there are an endless slope.
+# Samples nearer than this fraction of the extent, 1 cm in 100 km, count as one location: coordinates that were
+# projected twice do not return to the same digits, and for a spline two values there are an infinite slope.
 _ONE_PLACE = 1e-7
-# Places in a strip narrower than this share of its length are on a line: triangles in it come out by rounding.
+# Places in a strip narrower than this fraction of its length are on a line: triangles in it come out by rounding.
 _ONE_LINE = 1e-4
 # A variogram of fewer places is noise: 20 of them make 190 pairs, some 13 for a class of distances.
 _FEWEST_KRIGED = 20
@@ -49,9 +49,9 @@ _CLASSES = 15
 _REACH = 1 / 3
 # Pairs that a variogram is estimated from; more would only take memory (28 bytes each).
 _PAIRS = 10_000_000
-# A fitted range ends at this many times the longest lag: samples say nothing about what lies farther.
+# Upper limit of a fitted range, in longest lags: samples have no information about longer distances.
 _LONGEST_RANGE = 10
-# Share of the variance of an element that its nugget has at least: without one, a gaussian variogram makes systems
+# Smallest nugget as a fraction of the variance of an element: without one, a gaussian variogram makes systems
 # that float64 cannot solve. A sample still comes back exactly.
 _LEAST_NUGGET = 1e-6
 # Numbers in the systems that are solved at once: few enough for the cache.
@@ -92,7 +92,7 @@ def fit_surface(
 ) -> Surface:
     """Fit a surface to scattered samples, for every element from the samples that have a value of it.
 
-    Of samples at one place the mean counts. An element without any value is NaN everywhere.
+    Of samples at one location the mean is used. An element without any value is NaN everywhere.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def fit_kriging(places: _Floats, values: _Floats, name: str, k: int = 12, variog
     lags, gammas, counts = _variograms(places / length, scaled)
     if len(lags) < 4 and not constant.all():
         raise InputError(
-            f"{name}: its {len(places)} places stand in clusters: only {len(lags)} of {_CLASSES} classes of distances "
+            f"{name}: its {len(places)} places are in clusters: only {len(lags)} of {_CLASSES} classes of distances "
             "have pairs, too few for a variogram; take method='idw'"
         )
     models = [
@@ -356,7 +356,7 @@ def _variograms(places: _Floats, values: _Floats) -> tuple[_Floats, _Floats, _Fl
     from scipy.spatial.distance import cdist
 
     # Where all pairs are too many, every so many-th place is paired with all others: this keeps the short
-    # lags, which a smaller sample would lose. The places stand in order of x, so that those are spread.
+    # lags, which a smaller sample would lose. The places are in order of x, so that those are spread.
     step = -(-(len(places) ** 2) // _PAIRS)
     distance = cdist(places[::step], places)
     one, other = np.nonzero((distance > 0) & (distance < 1))
@@ -378,7 +378,7 @@ def _fit_variogram(variogram: str, lags: _Floats, gamma: _Floats, counts: _Float
     model = getattr(gstools, variogram.capitalize())(dim=2)
     model.set_arg_bounds(check_args=False, len_scale=[0, _LONGEST_RANGE])
     with warnings.catch_warnings():
-        # It tells of unknown errors of the parameters, as where a pure nugget has no range; nobody asks for them.
+        # It warns of unknown errors of the parameters, as where a pure nugget has no range; they are not used.
         warnings.simplefilter("ignore", OptimizeWarning)
         model.fit_variogram(lags, gamma, weights=np.sqrt(counts) / lags, loss="linear", max_eval=10_000)
     model.nugget = max(model.nugget, _LEAST_NUGGET)

@@ -61,7 +61,7 @@ class GriddingScores:
         mean predicts no worse. Then ``n_log10`` values where measured and predicted are above 0, with
         ``rmse_log10``, ``mae_log10``, ``bias_log10`` and ``sd_log10``; NaN where there are none. A
         spline may predict less than 0; such predictions are left out, so compare ``n_log10``.
-        ``parameters`` says what was fitted, and on which samples a search chose it.
+        ``parameters`` has the settings, and on which samples a search chose them.
     predictions : pandas.DataFrame
         One row per measured value: ``sample`` (row in the table of samples), ``x``, ``y`` (in the
         CRS of the validation), ``fold`` (of the blocks), ``element``, ``measured``, and one column
@@ -71,7 +71,7 @@ class GriddingScores:
         squared error of a fold, averaged over the folds of blocks). NaN where an element's samples
         fill fewer than 3 folds.
     spacing : float
-        Median distance between neighbouring sample places, in CRS units; NaN for one place.
+        Median distance between neighbouring sample locations, in CRS units; NaN for one location.
     block : float
         Side of the square blocks, in CRS units.
     description : str
@@ -104,7 +104,7 @@ class GriddingScores:
 
     @property
     def summary(self) -> str:
-        """Say in a sentence or two how much worse blocks are, and which elements are not predicted at all."""
+        """How much larger the error on blocks is, and which elements are predicted no better than by their mean."""
         near, far = (self.table.xs(split, level="split") for split in self.table.index.unique("split"))
         ratio = (far["rmse"] / near["rmse"]).replace(math.inf, math.nan).median()
         lost = list(far.index[(far["rmse"] >= far["sd"]) & (far["sd"] > 0)])
@@ -236,11 +236,14 @@ def validate_gridding(
         raise InputError(f"samples: {held.size} of {len(samples)} have a value; needs two, one to predict the other")
     points, values = points[held], samples.values[held]
     spacing = sample_spacing(*points.T)
-    side = _default_block(points, spacing) if side is None else side
+    if side is None:
+        if math.isnan(spacing):
+            raise SeparationError("samples: are all at one location, so no block is without them")
+        side = min(_SPACINGS * spacing, float(np.ptp(points, axis=0).max()) / _ALONG)
     fold = _block_folds(points, side, folds, generator)
     n_folds, best = int(fold.max()) + 1, None
     if search and n_folds < 3:
-        raise SeparationError(f"search=True: blocks of {side:g} make {n_folds} folds, needs 3; take smaller blocks")
+        raise SeparationError(f"search=True: blocks of {side:g} make {n_folds} folds, needs 3; pass a smaller block")
     if chosen.check is not None:
         chosen.check(rules, len(points), len(points), values.shape[1])
     with tqdm(desc="validating", unit="fold", disable=not progress) as bar:
@@ -262,14 +265,14 @@ def validate_gridding(
 
 
 def _length(value: float, unit: str) -> str:
-    """Say a length, metres as such or in kilometres."""
+    """Return a length in words, in metres or kilometres where the unit is the metre."""
     if unit == "metre":
         return f"{value / 1000:.3g} km" if value >= 1000 else f"{value:.3g} m"
     return f"{value:,.6g} {unit}"
 
 
 def _projected(samples: Samples, crs: Any) -> tuple[Floats, CRS]:
-    """Return the points in a projected CRS, and which one: the given one, or that of the default grid."""
+    """Return the points in a projected CRS, and the CRS: the given one, or that of the default grid."""
     grid = Grid.covering(samples, resolution=1.0, crs=crs)  # only its CRS is wanted; a grid has no cells in memory
     if not grid.crs.is_projected:
         raise CRSError(
@@ -279,21 +282,14 @@ def _projected(samples: Samples, crs: Any) -> tuple[Floats, CRS]:
     return np.column_stack(grid.points(samples.geometry)), grid.crs
 
 
-def _default_block(points: Floats, spacing: float) -> float:
-    """Return the side of the blocks where none is given."""
-    if math.isnan(spacing):
-        raise SeparationError("samples: all lie at one place, so no block of ground is without them")
-    return min(_SPACINGS * spacing, float(np.ptp(points, axis=0).max()) / _ALONG)
-
-
 def _block_folds(points: Floats, side: float, folds: int, rng: np.random.Generator) -> Indices:
     """Return the fold of each point: square blocks from the south-west corner, dealt out evenly, the fullest first."""
     from sklearn.model_selection import GroupKFold
 
     corners, block = np.unique(np.floor((points - points.min(axis=0)) / side), axis=0, return_inverse=True)
     if len(corners) < 2:
-        raise SeparationError(f"block={side:g}: all samples lie in one block of this side; take smaller blocks")
-    # Blocks with as many samples are dealt in the order of their numbers, so these go by lot.
+        raise SeparationError(f"block={side:g}: all samples are in one block of this side; pass a smaller block")
+    # Blocks with equal numbers of samples are dealt in the order of their numbers, so the numbers are random.
     group = rng.permutation(len(corners))[block.ravel()]
     fold = np.empty(len(points), dtype=np.int64)
     for number, (_, test) in enumerate(GroupKFold(min(folds, len(corners))).split(points, groups=group)):
@@ -362,7 +358,7 @@ def _by_search(
 
 
 def _out_of_fold(values: Floats, fold: Indices, fit: _Fit, bar: Any) -> Floats:
-    """Return for each sample what was fitted on the other folds predicts, (N, C)."""
+    """Return each sample predicted by a fit on the other folds, (N, C)."""
     predicted = np.empty(values.shape)
     numbers = np.unique(fold)
     bar.total = (bar.total or 0) + numbers.size
@@ -444,7 +440,7 @@ def _errors(measured: Floats, predicted: Floats) -> dict[str, float]:
 
 
 def _moments(measured: Floats, predicted: Floats) -> dict[str, float]:
-    """Return rmse, mae, bias and the standard deviation of what was measured; NaN of nothing."""
+    """Return rmse, mae, bias and the standard deviation of the measured values; NaN without any."""
     if not measured.size:
         return dict.fromkeys(("rmse", "mae", "bias", "sd"), math.nan)
     error = predicted - measured
@@ -459,7 +455,7 @@ def _moments(measured: Floats, predicted: Floats) -> dict[str, float]:
 def _predictions(
     elements: Sequence[str], held: Indices, points: Floats, fold: Indices, values: Floats, splits: _Splits
 ) -> pd.DataFrame:
-    """Return a row per value measured: where it is, its fold, and what each split predicts."""
+    """Return a row per measured value: its location, its fold, and the prediction of each split."""
     column, row = np.nonzero(~np.isnan(values).T)
     frame = {"sample": held[row], "x": points[row, 0], "y": points[row, 1], "fold": fold[row]}
     names = np.array(elements, dtype=object)[column]
