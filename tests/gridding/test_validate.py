@@ -73,7 +73,7 @@ def test_the_errors_of_blocks_are_those_of_their_folds():
 
 
 def test_a_plane_is_predicted_without_error_by_planes():
-    points = scattered()
+    points = scattered(50)
     scores = validate_gridding(samples(points, smooth(points)), method="linear")
     assert (scores.table["rmse"] < 1e-9).all()
     assert (scores.table["not_predicted"] > 0).all(), "the hull shrinks where a sample on it is left out"
@@ -231,6 +231,11 @@ def noisy(n=150):
     return points, np.column_stack([smooth(points), rng.normal(100, 10, n)])
 
 
+@pytest.fixture(scope="module")
+def searched():
+    return validate_gridding(samples(*noisy()), search=True, folds=4)
+
+
 def test_the_search_finds_what_scikit_learn_finds():
     points, values = noisy()
     values[::7, 1] = NAN
@@ -250,16 +255,15 @@ def test_the_search_finds_what_scikit_learn_finds():
         assert best["rmse"] == pytest.approx(-tried.best_score_)
 
 
-def test_noise_wants_many_neighbours():
-    best = validate_gridding(samples(*noisy()), search=True, folds=4).best
+def test_noise_wants_many_neighbours(searched):
+    best = searched.best
     assert best.loc["Au", "k"] >= 16
     assert best.loc["Au", "power"] == 1
 
 
-def test_each_fold_is_predicted_by_what_was_chosen_without_it():
+def test_each_fold_is_predicted_by_what_was_chosen_without_it(searched):
     points, values = noisy()
-    scores = validate_gridding(samples(points, values), search=True, folds=4)
-    frame = scores.predictions[scores.predictions["element"] == "Cu"]
+    frame = searched.predictions[searched.predictions["element"] == "Cu"]
     fold = frame["fold"].to_numpy()
     for one in range(4):
         train, test = fold != one, fold == one
@@ -273,9 +277,8 @@ def test_each_fold_is_predicted_by_what_was_chosen_without_it():
         np.testing.assert_allclose(frame["blocks"][test], tried.predict(points[test]))
 
 
-def test_the_table_says_what_the_search_saw():
-    scores = validate_gridding(samples(*noisy()), search=True, folds=4)
-    said = scores.table["parameters"]
+def test_the_table_notes_what_the_search_saw(searched):
+    said = searched.table["parameters"]
     assert said[("Au", "blocks")] == "chosen on the other folds"
     assert re.fullmatch(r"k=\d+, power=1, chosen on the same samples", said[("Au", "leave-one-out")])
 
@@ -297,11 +300,11 @@ def test_an_element_in_two_folds_is_not_searched():
 
 @pytest.mark.parametrize("method", ["linear", "cubic", "spline", "kriging"])
 def test_surfaces_leave_out_one_sample_at_a_time(method):
-    points = scattered(40)
-    measured = smooth(points) + np.random.default_rng(0).normal(0, 1, 40)
+    points = scattered(28)
+    measured = smooth(points) + np.random.default_rng(0).normal(0, 1, 28)
     scores = validate_gridding(samples(points, measured), method=method, folds=4)
     row = 17
-    rest = np.arange(40) != row
+    rest = np.arange(28) != row
     surface = METHODS[method].fit(points[rest], measured[rest, None], InterpolationSettings())
     expected = surface.evaluate(points[[row]])[0][0, 0]
     assert scores.predictions["leave-one-out"][row] == pytest.approx(expected, nan_ok=True)
@@ -317,8 +320,8 @@ def test_of_many_samples_random_folds_are_not_called_leave_one_out():
 
 
 def test_options_reach_their_method():
-    points = scattered(60)
-    survey = samples(points, smooth(points) + np.random.default_rng(0).normal(0, 3, 60))
+    points = scattered(32)
+    survey = samples(points, smooth(points) + np.random.default_rng(0).normal(0, 3, 32))
     spline, damped = (validate_gridding(survey, "spline", folds=3, damping=damping) for damping in (None, 0.1))
     assert (damped.table["rmse"] < spline.table["rmse"]).all()
     assert (damped.table["parameters"] == "damping=0.1").all()
@@ -411,6 +414,7 @@ def meuse(data_folder):
     return gp.read_samples(path, crs="EPSG:28992", elements=["zinc"], units="ppm")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_on_the_meuse_kriging_beats_weights_and_weights_beat_the_nearest(meuse):
     errors = {
