@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import geoprospect as gp
 from geoprospect.errors import CRSError, DataWarning, InputError
-from geoprospect.windows import dissimilar, sampling
+from geoprospect.windows import dissimilar, sampling, valid_cells
 from geoprospect.windows.settings import WindowOptions, WindowSettings
 
 CELL = 100.0
@@ -262,6 +262,16 @@ def test_arguments_in_each_others_place_are_named():
         gp.sample_windows(mines([(3, 4)]), survey(), 4, 4, 6, 5)
     with pytest.raises(InputError, match=r"windows: is a Dataset, needs Windows.*they come first, then the survey"):
         gp.least_like_ore(survey(), drawn())
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_valid_cells_of_windows_are_counted_as_one_by_one(step):
+    valid = np.random.default_rng(0).random((23, 31)) < 0.6
+    rows, cols = (at.ravel() for at in np.mgrid[0 : 23 - 5 + 1 : step, 0 : 31 - 5 + 1 : step])
+    expected = np.array([valid[r : r + 5, c : c + 5].mean() for r, c in zip(rows, cols, strict=True)])
+    np.testing.assert_allclose(valid_cells.valid_fraction(valid, rows, cols, 5), expected)
+    table = valid_cells.summed_area(valid)
+    np.testing.assert_array_equal(valid_cells.valid_positions(table, 5, step, 0.6).ravel(), expected >= 0.6 - 1e-12)
 
 
 # -- the draw ----------------------------------------------------------------------------------

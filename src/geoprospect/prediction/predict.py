@@ -46,6 +46,7 @@ from geoprospect.prediction.engine import (
     tiles,
 )
 from geoprospect.stats.calibration import CALIBRATED
+from geoprospect.windows.valid_cells import valid_fraction
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -444,7 +445,7 @@ def predict_places(
     zooms = np.ones(rows.size, dtype=np.int64) if zooms is None else zooms
     target = resolve_device(device)
     bands, valid = model.stack(survey)
-    share = _share_valid(valid, rows, cols, model.crop * zooms)
+    share = valid_fraction(valid, rows, cols, model.crop * zooms).astype(np.float32)
     wanted = np.flatnonzero((share >= min_valid) & (share > 0))
     stack = channels_last(torch.from_numpy(bands).to(target))  # (C, Y, X)
     places = (rows[wanted], cols[wanted], zooms[wanted])
@@ -514,15 +515,3 @@ def _ore(
         log.info("the device has no memory for %d windows at once; trying %d", 2 * batch, batch)
         torch.cuda.empty_cache()
     return result
-
-
-def _share_valid(
-    valid: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64], crop: int | NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the share of cells with data in the crop at each place, from a summed table."""
-    total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(valid, axis=0), axis=1, out=total[1:, 1:])
-    bottom, right = rows + crop, cols + crop
-    count = total[bottom, right] - total[rows, right] - total[bottom, cols] + total[rows, cols]
-    share: NDArray[np.float32] = (count / crop**2).astype(np.float32)
-    return share

@@ -27,6 +27,7 @@ from geoprospect.stats.bootstrap import bootstrap_aucs
 from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.regions import Fold, check_folds
 from geoprospect.windows.spatial_folds import check_separate, independent_units
+from geoprospect.windows.valid_cells import valid_fraction
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -199,7 +200,7 @@ def _shuffled_fold(
     test = np.asarray(test, dtype=np.int64)
     bands, valid = model.stack(survey)
     places = _central(windows[test])
-    seen = _share_valid(valid, places, model.crop) > 0
+    seen = valid_fraction(valid, places.rows, places.cols, model.crop * places.zooms) > 0
     if not seen.all():
         warnings.warn(
             f"windows: {int((~seen).sum())} of {test.size} in fold {fold} have no data in their middle and are left "
@@ -396,7 +397,7 @@ def attribute(
     grid_of_survey(survey)
     bands, valid = model.stack(survey)
     places = _places(model, survey, where, stride)
-    share = _share_valid(valid, places, model.crop)
+    share = valid_fraction(valid, places.rows, places.cols, model.crop * places.zooms)
     places = places.at((share > 0) & (share >= (0 if isinstance(where, Windows) else min_valid)))
     if not places.rows.size:
         raise InputError("where: none of the windows has enough data; explain other ground, or lower min_valid")
@@ -573,17 +574,6 @@ def _mapped(
 def _patches(stack: Tensor, places: _Places, size: int) -> Tensor:
     rows, cols = (torch.from_numpy(a).to(stack.device) for a in (places.rows, places.cols))
     return gather(stack, rows, cols, size, zooms=places.zooms)
-
-
-def _share_valid(valid: NDArray[np.bool_], places: _Places, crop: int) -> NDArray[np.float64]:
-    """Return the share of cells with data in every crop, from a summed table."""
-    total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(valid, axis=0), axis=1, out=total[1:, 1:])
-    rows, cols, width = places.rows, places.cols, crop * places.zooms
-    bottom, right = rows + width, cols + width
-    count = total[bottom, right] - total[rows, right] - total[bottom, cols] + total[rows, cols]
-    share: NDArray[np.float64] = count / width**2
-    return share
 
 
 @contextlib.contextmanager
