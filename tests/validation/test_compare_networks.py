@@ -9,7 +9,7 @@ from geoprospect.errors import InputError
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-CUT = {"size": 8, "crop": 7, "n_ore": 40, "n_barren": 60}
+CUT = {"size": 8, "crop": 7, "n_ore": 40, "n_barren": 40}
 
 
 @pytest.fixture(scope="module")

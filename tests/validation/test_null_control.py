@@ -92,14 +92,15 @@ def test_where_there_is_nothing_separate_ground_finds_nothing_and_the_papers_pro
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         control = gp.null_control(
-            survey, area.deposits, "shufflenet_v2_x1_0", n=6, rng=1, folds=3, device="cpu", recipe="quick", lr=0.02,
-            windows={"size": 8, "crop": 7, "n_ore": 150, "n_barren": 150},
+            survey, area.deposits, "shufflenet_v2_x1_0", n=3, rng=1, folds=2, device="cpu", recipe="quick",
+            lr=0.02, epochs=12,
+            windows={"size": 8, "crop": 7, "n_ore": 120, "n_barren": 120},
         )  # fmt: skip
-    assert len(control.table) == 6
+    assert len(control.table) == 3
     assert abs(control.table["auc"].mean() - 0.5) < 0.1
-    assert control.coverage >= 4 / 6
+    assert control.coverage >= 2 / 3
     assert control.table["paper_auc"].mean() > 0.6
-    assert control.table["paper_covers"].mean() <= 1 / 6
+    assert control.table["paper_covers"].mean() <= 1 / 3
     assert (control.table["overlap"] > 0.5).all()
     assert "random shifts of the deposits" in repr(control)
     assert control.to_frame() is not control.table
