@@ -11,6 +11,7 @@ import pytest
 import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
+from geoprospect.geochem.table_options import TableOptions
 from geoprospect.gridding.methods import METHODS, InterpolationSettings
 from geoprospect.models.recipe import RECIPES
 from geoprospect.screening.settings import ScreenSettings
@@ -160,7 +161,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
 @pytest.mark.parametrize(
     ("section", "function", "other"),
     [
-        (schema.SamplesSection, gp.read_samples, set()),
+        (schema.SamplesSection, gp.read_samples, {field.name for field in fields(TableOptions)}),
         (schema.DepositsSection, gp.read_deposits, set()),
         (schema.GridSection, gp.Grid.covering, set()),
         (schema.InterpolationSection, gp.interpolate, {field.name for field in fields(InterpolationSettings)}),

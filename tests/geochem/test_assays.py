@@ -16,6 +16,7 @@ from geoprospect.errors import DataWarning, GeoprospectError, InputError, NameNo
 from geoprospect.geochem.assays import Reading, scan_column, standing_limits
 from geoprospect.geochem.column_scan import raise_errors, scan_table
 from geoprospect.geochem.headers import read_header
+from geoprospect.geochem.table_options import TableArguments
 from geoprospect.io.problems import joint_cure
 
 
@@ -25,7 +26,8 @@ def read(tmp_path):
 
     def write_and_read(columns, scan=False, **settings):
         path = write(tmp_path / "samples.csv", columns)
-        return (scan_table if scan else gp.read_samples)(path, crs=settings.pop("crs", 4326), **settings)
+        settings = {"crs": 4326, **settings}
+        return scan_table(path, TableArguments(**settings)) if scan else gp.read_samples(path, **settings)
 
     return write_and_read
 
@@ -199,7 +201,7 @@ def test_limits_in_another_unit_are_not_taken(read):
     ("limits", "error", "message"),
     [
         ({"Pb": 1}, NameNotFoundError, "limits: there is no element 'Pb'; there are Cu"),
-        ({"Cu": 0}, InputError, r"limits\['Cu_ppm'\]=0: needs a number, more than 0"),
+        ({"Cu": 0}, InputError, r"limits\['Cu'\]=0: needs a number, more than 0"),
         ("1", InputError, "limits='1': needs a number"),
     ],
 )
@@ -581,7 +583,7 @@ def test_letters_of_unknown_meaning_beside_flags_are_never_cured_by_ignoring_the
 def test_a_column_of_remarks_is_left_while_other_flags_are_followed(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("lon,lat,Cu_ppm,Cu_bdl,Zn_ppm,Zn_remark\n110,22,5,1,7,ok\n111,22,6,0,8,bad\n", encoding="utf-8")
-    cure = joint_cure(scan_table(path, crs=4326).all_problems)
+    cure = joint_cure(scan_table(path, TableArguments(crs=4326)).all_problems)
     assert cure == {"flags": {"Cu_ppm": "Cu_bdl"}}
     assert gp.read_samples(path, crs=4326, **cure).censored.tolist() == [[True, False], [False, False]]
 
@@ -627,7 +629,7 @@ def test_a_declared_code_in_both_coordinates_is_no_place(tmp_path):
 def test_a_scan_finds_everything_at_once(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("a,b,Cu_ppm,Zn_ppm\n110,22,x,-9999\n111,22,inf,0\n112,22,>5,ND\n", encoding="utf-8")
-    table = scan_table(path)
+    table = scan_table(path, TableArguments())
     kinds = {problem.kind for problem in table.all_problems}
     assert {"no-coordinates", "text", "infinite", "sentinel", "zero", "over-range", "unknown-limit"} <= kinds
     assert table.crs is None

@@ -867,7 +867,7 @@ def test_an_element_of_two_methods_must_be_named_in_full(table):
         (["Pb"], "there is no column 'Pb'; there are id, Cu_ppm, Zn_ppm"),
         (["cu_ppm"], "did you mean 'Cu_ppm'"),
         (["lon"], "there is no column 'lon'"),
-        ([5], "there is no column 5"),
+        ([5], "there is no column '5'"),
     ],
 )
 def test_an_element_that_is_not_there_is_refused(table, elements, message):

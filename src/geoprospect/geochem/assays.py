@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -369,12 +368,3 @@ def _counts(column: Column) -> list[Problem]:
         )
         problems.append(Problem("warning", header, message, "unit-change", 1))
     return problems
-
-
-def declared(missing: Iterable[float | str] | float | str | None) -> tuple[float | str, ...]:
-    """Return what a user says is missing, as a tuple."""
-    if missing is None:
-        return ()
-    if isinstance(missing, (str, int, float)):
-        return (missing,)
-    return (float(missing),) if isinstance(missing, np.number) else tuple(missing)

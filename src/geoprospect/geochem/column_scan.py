@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoprospect._checks import check_choice, check_input_file, check_names, check_number, first_rows
+from geoprospect._checks import check_input_file, check_names, first_rows
 from geoprospect.errors import CRSError, InputError, NameNotFoundError
-from geoprospect.geochem.assays import Column, Reading, declared, is_code, says_flags, scan_column
+from geoprospect.geochem.assays import Column, Reading, is_code, says_flags, scan_column
 from geoprospect.geochem.headers import (
     FLAG_WORDS,
     LIMIT_WORDS,
@@ -30,6 +30,7 @@ from geoprospect.geochem.headers import (
     named_elements,
     unconverted,
 )
+from geoprospect.geochem.table_options import TableArguments
 from geoprospect.io.number_parsing import cells_as_text, scan_numbers
 from geoprospect.io.problems import Problem, joint_cure, summed_up
 from geoprospect.io.tables import (
@@ -98,23 +99,8 @@ class Table:
         return (*self.problems, *(problem for column in self.columns for problem in column.problems))
 
 
-def scan_table(
-    path: str | os.PathLike[str],
-    x: str | None = None,
-    y: str | None = None,
-    crs: Any = None,
-    elements: Sequence[str] | None = None,
-    units: str | Mapping[str, str] | None = None,
-    missing: Iterable[float | str] | float | str | None = None,
-    *,
-    flags: Mapping[str, str] | Literal[False] | None = None,
-    limits: Mapping[str, float] | float | None = None,
-    negative: str = "raise",
-    zero: str = "keep",
-    layer: str | None = None,
-    encoding: str = "utf-8-sig",
-) -> Table:
-    """Scan a table of samples; the arguments are those of `read_samples`.
+def scan_table(path: str | os.PathLike[str], given: TableArguments) -> Table:
+    """Scan a table of samples.
 
     Raises
     ------
@@ -125,28 +111,25 @@ def scan_table(
     MissingFileError
         When there is no such file.
     """
-    check_choice("negative", negative, ("raise", "below", "missing"))
-    check_choice("zero", zero, ("keep", "below", "missing"))
-    absent = declared(missing)
-    reading = Reading(absent, no_codes=missing is not None and not absent, negative=negative, zero=zero)
+    reading = Reading(given.missing or (), given.missing == (), given.negative, given.zero)
     file = check_input_file("path", path)
-    source = _text_source(file, x, y, crs, encoding, reading) if is_text_table(file) else _layer(file, layer, crs)
+    source = _text_source(file, given, reading) if is_text_table(file) else _layer(file, given.layer, given.crs)
     frame, lines, points = source.frame, source.lines, source.points
     problems = list(source.problems)
     names = [name for name in frame.columns if name not in (source.x_name, source.y_name)]
-    headers = assay_headers(names, elements, source.units)
+    headers = assay_headers(names, given.elements, source.units)
     if not headers:
         message = (
             f"elements=None: no header is an element or ends in a unit among {', '.join(names)}; "
             f"name the columns, for example elements={named_elements(names)[:3] or ['Cu', 'Zn']}, units='ppm'"
         )
         problems.append(Problem("error", "", message, "no-elements"))
-    plan = _Plan.of(frame, headers, names, units, limits, flags, source.units)
+    plan = _Plan.of(frame, headers, names, given, source.units)
     columns = _others_followed([_scanned(source, header, at, plan, reading) for at, header in enumerate(headers)], plan)
     used = {h.text for h in headers} | set(plan.flags.values()) | set(plan.limit_columns.values())
     skipped = tuple(name for name in names if name not in used)
     problems += [*plan.notes, *_of_places(points, lines, source.crs, columns), *_of_systems(frame, source)]
-    if elements is None and headers:
+    if given.elements is None and headers:
         problems += _of_skipped(skipped)
     return Table(file, lines, source.x_name, source.y_name, points, source.crs, columns, skipped, tuple(problems))
 
@@ -166,22 +149,22 @@ class _Source:
     written: tuple[Problem, ...] = ()  # how the numbers of each column are written
 
 
-def _text_source(file: Path, x: str | None, y: str | None, crs: Any, encoding: str, reading: Reading) -> _Source:
-    text = read_text_table(file, encoding)
+def _text_source(file: Path, given: TableArguments, reading: Reading) -> _Source:
+    text = read_text_table(file, given.encoding)
     frame, lines, units = _without_units_row(text.frame, text.lines)
     problems: list[Problem] = []
     x_name = y_name = ""
     known: CRS | None = None
     try:
-        x_name, y_name = coordinate_columns(frame, x, y)
+        x_name, y_name = coordinate_columns(frame, given.x, given.y)
         problems.append(_note(f"coordinates are in the columns {x_name!r} and {y_name!r}", "coordinates"))
-        known = check_text_crs(crs, frame, x_name, y_name)
+        known = check_text_crs(given.crs, frame, x_name, y_name)
     except NameNotFoundError as err:
-        if any(name is not None and name not in frame.columns for name in (x, y)):
+        if any(name is not None and name not in frame.columns for name in (given.x, given.y)):
             raise
         problems.append(Problem("error", "", str(err), "no-coordinates"))
     except CRSError as err:
-        problems.append(_wrong_crs(err, crs))
+        problems.append(_wrong_crs(err, given.crs))
     points, found = _text_points(frame, x_name, y_name, lines, reading)
     problems += [problem for problem in text.problems if problem.where in ("", x_name, y_name)]
     return _Source(
@@ -316,11 +299,10 @@ class _Plan:
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, headers: list[Header], names: list[str], units: str | Mapping[str, str] | None,
-        limits: Mapping[str, float] | float | None, flags: Mapping[str, str] | Literal[False] | None,
+        cls, frame: pd.DataFrame, headers: list[Header], names: list[str], arguments: TableArguments,
         in_units: Mapping[str, str],
     ) -> _Plan:  # fmt: skip
-        elements, notes = element_names(headers), []
+        elements, units, notes = element_names(headers), arguments.units, []
         respelled = list(dict.fromkeys(f"{h.analyte} is {h.element}" for h in headers if h.analyte != h.element))
         if respelled:
             notes.append(_note(f"elements are spelled as usual: {first_rows(respelled)}", "respelled"))
@@ -342,8 +324,9 @@ class _Plan:
             notes.append(_note(f"no unit is known for {', '.join(bare)}; give units=", "no-unit"))
         others = [name for name in names if name not in {h.text for h in headers}]
         return cls(
-            elements, known, _given_limits(limits, headers, elements), companions(headers, others, LIMIT_WORDS),
-            _flag_columns(frame, headers, elements, others, flags, notes), notes,
+            elements, known, _given_limits(arguments.limits, headers, elements),
+            companions(headers, others, LIMIT_WORDS),
+            _flag_columns(frame, headers, elements, others, arguments.flags, notes), notes,
         )  # fmt: skip
 
 
@@ -354,9 +337,8 @@ def _given_limits(
     if limits is None:
         return {}
     if isinstance(limits, Mapping):
-        found = given_for("limits", limits, headers, names)
-        return {text: check_number(f"limits[{text!r}]", limit, above=0) for text, limit in found.items()}
-    return dict.fromkeys((h.text for h in headers), check_number("limits", limits, above=0))
+        return {text: float(limit) for text, limit in given_for("limits", limits, headers, names).items()}
+    return dict.fromkeys((h.text for h in headers), limits)
 
 
 def _flag_columns(
@@ -367,8 +349,6 @@ def _flag_columns(
     if flags is False:
         return {}
     if flags is not None:
-        if not isinstance(flags, Mapping):
-            raise InputError(f"flags={flags!r}: needs a mapping of elements to columns, False to ignore flags, or None")
         found = {text: str(column) for text, column in given_for("flags", flags, headers, names).items()}
         check_names("flags", found.values(), list(frame.columns), "column")
         return found

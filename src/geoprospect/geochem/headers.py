@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from geoprospect._checks import did_you_mean
 from geoprospect.errors import InputError, NameNotFoundError
@@ -213,10 +214,10 @@ def element_names(headers: Sequence[Header]) -> list[str]:
 
 
 def given_for(
-    argument: str, given: Mapping[str, object], headers: Sequence[Header], names: Sequence[str]
-) -> dict[str, object]:
+    argument: str, given: Mapping[str, Any], headers: Sequence[Header], names: Sequence[str]
+) -> dict[str, Any]:
     """Return what a mapping by element or header gives for each header; refuse names that are no column."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for key, value in given.items():
         exact = [h.text for h, name in zip(headers, names, strict=True) if key in (name, h.text)]
         matches = exact or [h.text for h in headers if key in (h.analyte, h.element)]

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -20,19 +20,20 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_choice, first_rows
+from geoprospect._checks import first_rows
+from geoprospect._settings import with_settings
 from geoprospect.errors import DataWarning, GeoprospectError
-from geoprospect.geochem.assays import Column, declared, standing_limits
+from geoprospect.geochem.assays import Column, standing_limits
 from geoprospect.geochem.column_scan import Table, scan_table
 from geoprospect.geochem.duplicates import duplicate_precision
 from geoprospect.geochem.samples import Samples, sample_spacing, samples_of
+from geoprospect.geochem.table_options import TableArguments, TableKeywords
 from geoprospect.grid import Grid
 from geoprospect.io.problems import Problem, joint_cure, summed_up
 
 # Arguments that the command line has as options.
 _OPTIONS = ("x", "y", "crs", "elements", "units", "missing", "negative", "zero")
 _LEVELS = ("error", "warning", "note")
-_BELOW = ("half", "sqrt2", "nan", "raise", "ros", "lrem")
 # Signs in a line of the report; rows and columns of its map, whose signs are twice as high as wide; and the fewest
 # samples that a map says anything about.
 _WIDTH, _MAP, _FEWEST_FOR_MAP = 100, (18, 60), 10
@@ -298,23 +299,20 @@ def check_samples(
     units: str | Mapping[str, str] | None = None,
     missing: Iterable[float | str] | float | str | None = None,
     *,
-    below: Literal["half", "sqrt2", "nan", "raise", "ros", "lrem"] = "half",
-    negative: Literal["raise", "below", "missing"] = "raise",
-    zero: Literal["keep", "below", "missing"] = "keep",
-    limits: Mapping[str, float] | float | None = None,
-    flags: Mapping[str, str] | Literal[False] | None = None,
     layer: str | None = None,
-    encoding: str = "utf-8-sig",
+    **options: Unpack[TableKeywords],
 ) -> SampleCheck:
-    r"""Look a table of samples through before it is used.
+    r"""Check a table of samples before it is used.
 
-    Nothing in the cells makes it raise: what `read_samples` would refuse is listed with its place and its
-    cure. Nothing is changed or written.
+    No cell makes it raise: the report lists what `read_samples` would refuse, with rows and suggested
+    arguments. It changes and writes nothing.
 
     Parameters
     ----------
-    path, x, y, crs, elements, units, missing, below, negative, zero, limits, flags, layer, encoding : optional
-        As for `read_samples`. Without `crs` the rest of the table is looked through all the same.
+    path, x, y, crs, elements, units, missing, layer : optional
+        As in `read_samples`. Without `crs` the rest of the table is checked.
+    **options
+        Fields of `TableOptions`, as in `read_samples`: below, negative, zero, limits, flags, encoding.
 
     Returns
     -------
@@ -346,22 +344,16 @@ def check_samples(
     Cu       ppm  2         0       0         1  20.0
     Au       ppb  3         2       2         0   1.2
     """
-    check_choice("below", below, _BELOW)
-    given: dict[str, Any] = {
-        "x": x, "y": y, "crs": crs, "units": units,
-        "elements": elements if elements is None or isinstance(elements, str) else list(map(str, elements)),
-        "missing": None if missing is None else list(declared(missing)),
-        "negative": negative, "zero": zero, "limits": limits, "flags": flags, "layer": layer, "encoding": encoding,
-    }  # fmt: skip
+    given = TableArguments.of(x, y, crs, elements, units, missing, layer, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # the report says what they say
-        table = scan_table(path, **given)
-        problems = [*table.all_problems, *_refused(table, below)]
-        arguments, cured, settled = _settle(path, table, given, below)
+        table = scan_table(path, given)
+        problems = [*table.all_problems, *_refused(table, given.below)]
+        arguments, cured, settled = _settle(path, table, given)
         usable, samples = settled and not arguments, None
         if settled:
             try:
-                samples = samples_of(cured, arguments.get("below", below))
+                samples = samples_of(cured, arguments.get("below", given.below))
             except GeoprospectError as err:  # what no single cell tells, as too few values for a model of them
                 problems.append(Problem("error", "", str(err), "unread"))
                 usable = settled = False
@@ -375,17 +367,11 @@ def check_samples(
     spacing, grid, window, odd = _survey(table)
     findings = [*problems, *odd, *_of_little_use(cured), *_repeated(cured), *_noise(precision)]
     findings.sort(key=lambda problem: _LEVELS.index(problem.level))
-    asked = {key: value for key, value in (given | {"below": below}).items() if value != _DEFAULTS[key]}
+    asked = {key: value for key, value in vars(given).items() if value != getattr(TableArguments, key)}
     return SampleCheck(
         table, asked, tuple(findings), usable, arguments, settled, elements_table, precision, samples, spacing, grid,
         window,
     )  # fmt: skip
-
-
-_DEFAULTS: dict[str, Any] = {
-    "x": None, "y": None, "crs": None, "elements": None, "units": None, "missing": None, "below": "half",
-    "negative": "raise", "zero": "keep", "limits": None, "flags": None, "layer": None, "encoding": "utf-8-sig",
-}  # fmt: skip
 
 
 def character_map(x: NDArray[np.float64], y: NDArray[np.float64], corners: tuple[str, str] = ("", "")) -> list[str]:
@@ -426,20 +412,19 @@ def character_map(x: NDArray[np.float64], y: NDArray[np.float64], corners: tuple
     ]
 
 
-def _settle(
-    path: str | os.PathLike[str], table: Table, given: dict[str, Any], below: str
-) -> tuple[dict[str, Any], Table, bool]:
+def _settle(path: str | os.PathLike[str], table: Table, given: TableArguments) -> tuple[dict[str, Any], Table, bool]:
     """Return the arguments that cure what can be cured, the table read with them, and whether no error is left."""
     arguments: dict[str, Any] = {}
     # What an argument settles may bring another error to light; three rounds are more than was ever needed.
     for round_ in range(4):
-        settings = given | {"below": below} | arguments
-        errors = _of_level([*table.all_problems, *_refused(table, settings["below"])], "error")
-        fresh = {key: value for key, value in joint_cure(errors).items() if settings.get(key) != value}
-        if not fresh or round_ == 3:
+        errors = _of_level([*table.all_problems, *_refused(table, given.below)], "error")
+        settled = {key: tuple(value) if key == "missing" else value for key, value in joint_cure(errors).items()}
+        settled = {key: value for key, value in settled.items() if getattr(given, key) != value}
+        if not settled or round_ == 3:
             break
-        arguments |= fresh
-        table = scan_table(path, **(given | {key: value for key, value in arguments.items() if key != "below"}))
+        arguments |= {key: list(value) if key == "missing" else value for key, value in settled.items()}
+        given = with_settings(given, settled)
+        table = scan_table(path, given)
     return arguments, table, not errors
 
 
@@ -690,7 +675,7 @@ def _as_keywords(settings: Mapping[str, Any]) -> str:
 
 
 def _typed(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(_typed, value))}]"
     if isinstance(value, CRS):
         return repr(value.to_string())

@@ -1,4 +1,4 @@
-"""`Samples` and the readers of sample tables and deposit layers."""
+"""`Samples`, and the reader of sample tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -20,11 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
 from scipy.spatial import cKDTree
 
-from geoprospect._checks import check_choice, check_crs, check_names, first_rows, user_level
+from geoprospect._checks import check_crs, check_names, first_rows, user_level
 from geoprospect.errors import CRSError, DataWarning, InputError
 from geoprospect.geochem.assays import standing_limits
 from geoprospect.geochem.column_scan import Table, raise_errors, scan_table
 from geoprospect.geochem.imputation import impute
+from geoprospect.geochem.table_options import TableArguments, TableKeywords
 from geoprospect.io.problems import listed, summed_up
 from geoprospect.io.tables import (
     check_coordinates,
@@ -221,13 +222,8 @@ def read_samples(
     units: str | Mapping[str, str] | None = None,
     missing: Iterable[float | str] | float | str | None = None,
     *,
-    below: Literal["half", "sqrt2", "nan", "raise", "ros", "lrem"] = "half",
-    negative: Literal["raise", "below", "missing"] = "raise",
-    zero: Literal["keep", "below", "missing"] = "keep",
-    limits: Mapping[str, float] | float | None = None,
-    flags: Mapping[str, str] | Literal[False] | None = None,
     layer: str | None = None,
-    encoding: str = "utf-8-sig",
+    **options: Unpack[TableKeywords],
 ) -> Samples:
     r"""Read a table of samples.
 
@@ -235,45 +231,34 @@ def read_samples(
     ----------
     path : path-like
         CSV (comma, semicolon or tab; plain or .gz) or any vector file of points that OGR reads.
-        Decimal commas and thousands separators are read where they can be nothing else.
+        Decimal commas and thousands separators are read where they have only one meaning.
     x, y : str, optional
-        Coordinate columns of a CSV; without them the usual names are looked for, and what was
-        taken is logged.
+        Coordinate columns of a CSV. Default: columns with one of the usual names, which are logged.
     crs : optional
-        CRS of the coordinates. Needed for a CSV; never guessed.
+        CRS of the coordinates. A CSV needs it; it is never guessed.
     elements : sequence of str, optional
-        Columns to take, by header ('Cu_ppm') or by element ('Cu'). Default: every column whose
-        header is an element or oxide, alone or with a method ('Al_XRF'), or ends in a unit.
+        Columns to read, by header ('Cu_ppm') or element ('Cu'). Default: every column whose header
+        is an element or oxide, alone or with a method ('Al_XRF'), or ends in a unit.
     units : str or mapping, optional
-        One unit for all, or a unit per element or header. Default: from the headers, or a row of
+        Unit of all elements, or units per element or header. Default: from the headers, or a row of
         units below them.
     missing : float, str or iterable of them, optional
-        What stands for a missing value besides an empty cell, NA, NaN, N/A, null and none:
-        codes such as -9999, or words such as 'ND', which would mean below detection otherwise.
-        An empty list says that no number stands for 'no value', and that those which look like
-        it are concentrations.
-    below : {'half', 'sqrt2', 'nan', 'raise', 'ros', 'lrem'}, default 'half'
-        What to put for a value reported as below detection: limit/2, limit/√2, NaN, or an error;
-        or values estimated from the distribution of the element (`'ros'`) or from all elements
-        together (`'lrem'`), see `replace_censored`. The limit and the fact stay in
-        `Samples.limits` and `Samples.censored`.
-    negative : {'raise', 'below', 'missing'}, default 'raise'
-        What a negative concentration is: an error, 'below its absolute value', or missing.
-    zero : {'keep', 'below', 'missing'}, default 'keep'
-        What a concentration of zero is: kept and counted, 'below a limit not said', or missing.
-    limits : float or mapping, optional
-        Detection limit, for all or per element or header, of values that are below detection
-        without saying below what (ND, BDL, a flag beside a zero). Without it the limit is looked
-        for in a column of limits ('Cu_dl'), then in the other cells of the column; else the
-        smallest measured value stands in, with a warning.
-    flags : mapping or False, optional
-        Columns that say which values are below detection ('<', L, N, BDL, U, 1, true) or over
-        range ('>', G), per element or header: ``{"Cu": "Cu_flag"}``. By default those that their
-        names tell ('Cu_bdl', 'Cu_qual') are followed, and logged; False ignores them.
+        Numbers and words that mean missing, besides an empty cell, NA, NaN, N/A, null and none:
+        codes such as -9999, or words such as 'ND', which mean below detection otherwise.
+        An empty list means that no number does, and that those which look like it are
+        concentrations.
     layer : str, optional
         Layer of a vector file that has several.
-    encoding : str, default 'utf-8-sig'
-        Encoding of a CSV; the default reads UTF-8 with or without a byte order mark.
+    **options
+        Fields of `TableOptions`, which describes them:
+
+        - ``below``: replacement of values below detection: 'half' (default), 'sqrt2', 'nan', 'raise',
+          'ros' or 'lrem';
+        - ``negative``: meaning of a negative concentration: 'raise' (default), 'below' or 'missing';
+        - ``zero``: meaning of a zero: 'keep' (default), 'below' or 'missing';
+        - ``limits``: detection limits, for all elements or per element;
+        - ``flags``: columns of flags per element, or False to ignore flags;
+        - ``encoding``: encoding of a CSV.
 
     Returns
     -------
@@ -314,11 +299,8 @@ def read_samples(
     Cu       ppm  2         0  41.0
     Au       ppb  2         1   2.1
     """
-    check_choice("below", below, ("half", "sqrt2", "nan", "raise", "ros", "lrem"))
-    table = scan_table(
-        path, x, y, crs, elements, units, missing, flags=flags, limits=limits, negative=negative, zero=zero,
-        layer=layer, encoding=encoding,
-    )  # fmt: skip
+    given = TableArguments.of(x, y, crs, elements, units, missing, layer, options)
+    table = scan_table(path, given)
     raise_errors(
         replace(table, problems=tuple(with_columns(one, table.x_name, table.y_name) for one in table.problems))
     )
@@ -326,7 +308,7 @@ def read_samples(
         log.info("%s: %s", table.file.name, sentence)
     for sentence in summed_up([problem for problem in table.all_problems if problem.level == "warning"]):
         warnings.warn(f"{table.file.name}: {sentence}", DataWarning, stacklevel=user_level())
-    return samples_of(table, below)
+    return samples_of(table, given.below)
 
 
 def samples_of(table: Table, below: str) -> Samples:
