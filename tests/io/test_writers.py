@@ -1,5 +1,6 @@
 """Rasters that are written: they come back as every GIS reads them, from NumPy or dask, in little memory."""
 
+import dataclasses
 import hashlib
 import itertools
 import math
@@ -21,12 +22,15 @@ from rasterio.env import get_gdal_config
 from rio_cogeo.cogeo import cog_validate
 
 import geoprospect as gp
+from geoprospect._settings import descriptions
 from geoprospect.errors import CRSError, DataWarning, InputError, OutputError
 from geoprospect.io import writers as writers_module
+from geoprospect.io.writers import WriteKeywords, WriteSettings
 
 UTM = "EPSG:32649"
 GRID = gp.Grid(UTM, Affine(100, 0, 500_000, 0, -100, 2_400_000), (40, 60))
 WIDE = gp.Grid(UTM, GRID.transform, (1100, 700))  # of 3 x 2 blocks, all but two of them cut off
+OLD_GDAL = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) < (3, 11)
 TIFF_WRITERS = {"cog": gp.write_cog, "geotiff": gp.write_geotiff}
 WRITERS = {
     "cog": (gp.write_cog, "map.tif"),
@@ -199,6 +203,78 @@ def test_data_that_are_no_raster_are_refused(write, data, error, message, tmp_pa
     with pytest.raises(error, match=message):
         write(data, tmp_path / "map.tif")
     assert list(tmp_path.iterdir()) == []
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def test_the_keywords_of_the_writers_are_the_fields():
+    names = [field.name for field in dataclasses.fields(WriteSettings)]
+    assert list(WriteKeywords.__annotations__) == names
+    assert set(descriptions(WriteSettings)) == set(names)
+
+
+def predictor(path):
+    return rasterio.open(path).tags(ns="IMAGE_STRUCTURE").get("PREDICTOR", "1")
+
+
+@writers
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({}, {"compress": "deflate", "predictor": "3", "blockxsize": 512}),
+        ({"compress": "lzw"}, {"compress": "lzw", "predictor": "3"}),
+        ({"compress": "zstd", "predictor": "horizontal"}, {"compress": "zstd", "predictor": "2"}),
+        ({"predictor": "none"}, {"compress": "deflate", "predictor": "1"}),
+        ({"compress": "none"}, {"compress": None, "predictor": "1"}),
+        ({"blocksize": 256}, {"blockxsize": 256, "blockysize": 256}),
+        ({"interleave": "pixel"}, {"interleave": "pixel"}),
+        ({"interleave": "band"}, {"interleave": "band"}),
+    ],
+)
+def test_each_setting_is_read_back(write, given, read, tmp_path):
+    grid = gp.Grid(UTM, GRID.transform, (600, 600))
+    data = grid.dataset({"Cu": noise(grid.shape, 1), "Au": noise(grid.shape, 2)})
+    if write is gp.write_cog and given == {"interleave": "band"} and OLD_GDAL:
+        with pytest.raises(InputError, match=r"interleave='band': GDAL 3\.\d+\.\d+ writes no such COG"):
+            write(data, tmp_path / "map.tif", **given)
+        return
+    path = write(data, tmp_path / "map.tif", **given)
+    with rasterio.open(path) as source:
+        found = {"compress": None, **source.profile} | {"predictor": predictor(path)}
+        assert {name: found[name] for name in read} == read
+        np.testing.assert_array_equal(source.read(1), data["Cu"].values)
+        overviews = [2, 4] if given == {"blocksize": 256} else [2]
+        assert source.overviews(1) == (overviews if write is gp.write_cog else [])
+    assert write is gp.write_geotiff or cog_validate(path, strict=True, quiet=True)[0]
+
+
+@writers
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"compress": "jpeg"}, "compress='jpeg': needs one of 'deflate', 'lzw', 'zstd', 'none'"),
+        ({"predictor": 3}, "predictor=3: needs one of 'float', 'horizontal', 'none'"),
+        ({"blocksize": 500}, "blocksize=500: needs a multiple of 16 from 64 to 4096, for example blocksize=496"),
+        ({"blocksize": 32}, "blocksize=32: needs a whole number of at least 64"),
+        ({"blocksize": 8192}, "blocksize=8192: needs a multiple of 16 from 64 to 4096, for example blocksize=4096"),
+        ({"interleave": "line"}, "interleave='line': needs one of 'pixel', 'band'"),
+        ({"compres": "lzw"}, r"compres='lzw': there is no such setting; did you mean 'compress'\?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(write, given, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        write(survey(), tmp_path / "map.tif", **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_gdal_writes_no_cog_of_separate_bands(tmp_path, monkeypatch):
+    monkeypatch.setattr(rasterio, "__gdal_version__", "3.10.2")
+    with pytest.raises(InputError, match=r"interleave='band': GDAL 3\.10\.2 writes no such COG"):
+        gp.write_cog(survey(), tmp_path / "map.tif", interleave="band")
+
+
+# -- faults ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["a:b", "a=b", "a b", ""])

@@ -1,8 +1,7 @@
-"""Rasters out: to COG, GeoTIFF and Zarr, block by block; one larger than memory needs no more of it than a small one.
+"""Writers of rasters to COG, GeoTIFF and Zarr, block by block, in memory that does not grow with the raster.
 
-All bands of a chunk are computed together, cut into the blocks of the file and written. Of each block a
-digest and its moments are kept: enough to check the file against what was meant, and to tell its statistics,
-without computing anything twice.
+All bands of a chunk are computed together, cut into blocks and written. A digest and the moments of each block
+are kept. They suffice to verify the file and to compute its statistics without computing any chunk twice.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import rasterio
@@ -30,7 +29,8 @@ from rasterio.enums import Resampling
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.windows import Window
 
-from geoprospect._checks import check_output_file, user_level
+from geoprospect._checks import check_choice, check_int, check_output_file, user_level
+from geoprospect._settings import with_settings
 from geoprospect._version import __version__
 from geoprospect.errors import CorruptFileError, DataWarning, InputError, OutputError
 from geoprospect.grid import Grid
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import zarr
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
-_BLOCK = 512
+_BLOCK = 512  # in which cells are written and verified, whatever the tiles of the file are
 # GDAL keeps up to a twentieth of the machine's memory in blocks unless told otherwise.
 _CACHE_BYTES = 64 * 2**20
 # Small chunks are computed in groups of about this size: a call of dask takes some milliseconds whatever it does.
@@ -55,9 +55,89 @@ _Get = Callable[[int, int, int, int], NDArray[np.float32]]
 _Piece = tuple[int, int, Sequence[NDArray[Any]]]
 
 
+Compress = Literal["deflate", "lzw", "zstd", "none"]
+Predictor = Literal["float", "horizontal", "none"]
+Interleave = Literal["pixel", "band"]
+
+
+@dataclass(frozen=True)
+class WriteSettings:
+    """How the cells of a GeoTIFF are stored.
+
+    `write_cog` and `write_geotiff` take these as keyword arguments.
+
+    Parameters
+    ----------
+    compress : {'deflate', 'lzw', 'zstd', 'none'}
+        Lossless compression.
+    predictor : {'float', 'horizontal', 'none'}
+        Difference between neighbouring cells that is compressed instead of the values. 'float' suits float32,
+        'horizontal' is read by more programs. Without compression there is none.
+    blocksize : int, default 512
+        Rows and columns of a tile, a multiple of 16 from 64 to 4096.
+    interleave : {'pixel', 'band'}, optional
+        Order of the bands: 'pixel' keeps all bands of a tile together, 'band' all tiles of a band.
+        Default: 'pixel' in a COG, 'band' in a plain GeoTIFF. 'band' in a COG needs GDAL 3.11.
+
+    Raises
+    ------
+    InputError
+        When a value is not allowed.
+    """
+
+    compress: Compress = "deflate"
+    predictor: Predictor = "float"
+    blocksize: int = 512
+    interleave: Interleave | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise and check."""
+        check_choice("compress", self.compress, get_args(Compress))
+        check_choice("predictor", self.predictor, get_args(Predictor))
+        object.__setattr__(self, "blocksize", check_int("blocksize", self.blocksize, 64))
+        if self.blocksize > 4096 or self.blocksize % 16:
+            near = min(4096, max(64, round(self.blocksize / 16) * 16))
+            raise InputError(
+                f"blocksize={self.blocksize}: needs a multiple of 16 from 64 to 4096, for example blocksize={near}"
+            )
+        if self.interleave is not None:
+            check_choice("interleave", self.interleave, get_args(Interleave))
+
+    def for_cog(self) -> dict[str, Any]:
+        """Return the creation options of the COG driver."""
+        predictor = {"float": "floating_point", "horizontal": "standard", "none": "no"}[self.predictor]
+        options = {"driver": "COG", "compress": self.compress, "blocksize": self.blocksize,
+                   "overviews": "force_use_existing", "num_threads": "all_cpus"}  # fmt: skip
+        if self.interleave == "band":
+            if tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) < (3, 11):
+                raise InputError(
+                    f"interleave='band': GDAL {rasterio.__gdal_version__} writes no such COG, GDAL 3.11 does; "
+                    "leave it out"
+                )
+            options["interleave"] = "band"
+        return options if self.compress == "none" else {**options, "predictor": predictor}
+
+    def for_geotiff(self) -> dict[str, Any]:
+        """Return the creation options of the GTiff driver."""
+        options = {"driver": "GTiff", "compress": self.compress, "interleave": self.interleave or "band",
+                   "tiled": "yes", "blockxsize": self.blocksize, "blockysize": self.blocksize}  # fmt: skip
+        predictor = {"float": 3, "horizontal": 2, "none": 1}[self.predictor]
+        return options if self.compress == "none" else {**options, "predictor": predictor}
+
+
+class WriteKeywords(TypedDict, total=False):
+    """The fields of `WriteSettings`, as keyword arguments."""
+
+    compress: Compress
+    predictor: Predictor
+    blocksize: int
+    interleave: Interleave | None
+
+
 def write_cog(
-    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None
-) -> Path:
+    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None,
+    **settings: Unpack[WriteKeywords],
+) -> Path:  # fmt: skip
     """Write a Cloud Optimized GeoTIFF, one band per variable.
 
     The file is written beside its place, read back and compared, and only then given its name.
@@ -74,6 +154,13 @@ def write_cog(
         A name that ends in .tif or .tiff, in a folder that exists.
     tags : mapping of str to str, optional
         More metadata for the file.
+    **settings
+        Fields of `WriteSettings`, which describes them:
+
+        - ``compress``: 'deflate' (default), 'lzw', 'zstd' or 'none';
+        - ``predictor``: 'float' (default), 'horizontal' or 'none';
+        - ``blocksize``: rows and columns of a tile, 512 by default;
+        - ``interleave``: 'pixel' (default in a COG) or 'band'.
 
     Returns
     -------
@@ -84,7 +171,7 @@ def write_cog(
     Raises
     ------
     InputError
-        When there is nothing to write, the data have no grid, or a tag is malformed.
+        When there is nothing to write, the data have no grid, a tag is malformed, or a setting is not allowed.
     OutputError
         When the file cannot be written whole; what stood there before is untouched.
 
@@ -100,14 +187,14 @@ def write_cog(
     >>> float(gp.read_bands({"Cu": path}, grid)["Cu"].mean())
     1.0
     """
-    options = {"driver": "COG", "predictor": "yes", "blocksize": _BLOCK, "overviews": "force_use_existing",
-               "num_threads": "all_cpus"}  # fmt: skip
-    return _write_tiff(data, path, tags, options)
+    how = with_settings(WriteSettings(), dict(settings))
+    return _write_tiff(data, path, tags, how.for_cog(), how.blocksize)
 
 
 def write_geotiff(
-    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None
-) -> Path:
+    data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], *, tags: Mapping[str, str] | None = None,
+    **settings: Unpack[WriteKeywords],
+) -> Path:  # fmt: skip
     """Write a plain tiled GeoTIFF, one band per variable.
 
     As `write_cog`, but without overviews.
@@ -120,6 +207,8 @@ def write_geotiff(
         A name that ends in .tif or .tiff, in a folder that exists.
     tags : mapping of str to str, optional
         More metadata for the file.
+    **settings
+        Fields of `WriteSettings`, as in `write_cog`: compress, predictor, blocksize, interleave ('band' by default).
 
     Returns
     -------
@@ -142,9 +231,8 @@ def write_geotiff(
     >>> gp.write_geotiff(survey, pathlib.Path(tempfile.mkdtemp()) / "survey.tif").name
     'survey.tif'
     """
-    options = {"driver": "GTiff", "predictor": 3, "interleave": "band", "tiled": "yes", "blockxsize": _BLOCK,
-               "blockysize": _BLOCK}  # fmt: skip
-    return _write_tiff(data, path, tags, options)
+    how = with_settings(WriteSettings(), dict(settings))
+    return _write_tiff(data, path, tags, how.for_geotiff(), how.blocksize)
 
 
 def write_zarr(data: xr.Dataset | xr.DataArray, path: str | os.PathLike[str]) -> Path:
@@ -445,6 +533,7 @@ def _write_tiff(
     path: str | os.PathLike[str],
     tags: Mapping[str, str] | None,
     options: dict[str, Any],
+    blocksize: int,
 ) -> Path:
     file = check_output_file("path", path, _TIFF_SUFFIXES)
     dataset, bands = _as_bands(data)
@@ -462,8 +551,8 @@ def _write_tiff(
         staged = beside.with_name(f"{beside.name}.staged.tif")  # `published` removes what begins with its name
         _stage(dataset, list(bands.values()), grid, staged, file_tags, ledger)
         if options["driver"] == "COG":
-            _add_overviews(staged, grid.shape)
-        rasterio.shutil.copy(staged, beside, compress="deflate", bigtiff="if_safer", **options)
+            _add_overviews(staged, grid.shape, blocksize)
+        rasterio.shutil.copy(staged, beside, bigtiff="if_safer", **options)
     return file
 
 
@@ -503,9 +592,9 @@ def _stage(
             target.update_tags(index, **ledger.statistics(index - 1), LONG_NAME=_long_name(dataset, name))
 
 
-def _add_overviews(staged: Path, shape: tuple[int, int]) -> None:
-    """Add halved rasters until one fits into a block; the COG driver would, in memory that grows with the raster."""
-    halvings = max(0, math.ceil(math.log2(max(shape) / _BLOCK)))
+def _add_overviews(staged: Path, shape: tuple[int, int], blocksize: int) -> None:
+    """Add halved rasters until one fits into a tile; the COG driver would, in memory that grows with the raster."""
+    halvings = max(0, math.ceil(math.log2(max(shape) / blocksize)))
     if halvings:
         with (
             rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE=_BLOCK, GDAL_NUM_THREADS="1"),
