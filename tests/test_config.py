@@ -1,8 +1,10 @@
 """One TOML file, one schema."""
 
+import dataclasses
 import inspect
 import json
-from dataclasses import fields
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -11,12 +13,14 @@ import pytest
 import geoprospect as gp
 from geoprospect import config as schema
 from geoprospect.errors import InputError, MissingFileError
-from geoprospect.geochem.table_options import TableOptions
+from geoprospect.geochem.table_options import TableArguments, TableOptions
 from geoprospect.gridding.methods import METHODS, InterpolationSettings
 from geoprospect.models.recipe import RECIPES
 from geoprospect.screening.settings import ScreenSettings
 from geoprospect.windows.settings import WindowSettings
 
+FIELDS = schema.Config.model_fields.values()
+SECTIONS = [section for field in FIELDS if (section := schema.section_of(field.annotation))]
 LEAST = '[samples]\npath = "samples.csv"\n[deposits]\npath = "deposits.geojson"\n'
 
 
@@ -60,7 +64,9 @@ def test_a_variable_that_is_not_set_is_named_with_the_cure(load, monkeypatch):
         ("[trainig]\nepochs = 3", "trainig is no key of this section; did you mean 'training'?"),
         ("[grid]\nzzz = 1", "grid.zzz is no key of this section; there are shape, resolution, crs, pad"),
         ("[[bands]]\npath = 'a.tif'\nnam = 'a'", "bands.0.nam is no key of this section; did you mean 'name'?"),
-        ("[training]\nepochs = 0", "training.epochs = 0: input should be greater than or equal to 1"),
+        ("[windows]\nsize = 0", "windows.size = 0: input should be greater than or equal to 1"),
+        ("[training]\nepochs = 0", "training.epochs=0: needs a whole number of at least 1"),
+        ("[training]\nprior = 0.1\nlabel_smoothing = 0.1", "training.prior=0.1: the positive-unlabelled loss has"),
         ("[training]\nnetwork = 'vgg'", "training.network = 'vgg': input should be 'resnet50'"),
         ("[windows]\nsize = 2.5", "windows.size = 2.5:"),
     ],
@@ -84,7 +90,7 @@ VALIDATED = [
         ({"windows": {"siz": 3}}, "^windows.siz is no key of this section; did you mean 'size'\\?$"),
         ({"window": {"size": 3}}, "^window is no key of this section; did you mean 'windows'"),
         ({"deposits": {}}, "^deposits.path is missing$"),
-        ({"training": {"epochs": 0}}, "^training.epochs = 0: input should be greater"),
+        ({"training": {"epochs": 0}}, "^training.epochs=0: needs a whole number of at least 1$"),
         ({"self": 3}, "^self is no key of this section"),
     ],
     ids=str,
@@ -127,8 +133,8 @@ def test_a_configuration_can_be_validated_from_what_was_written():
 
 def test_every_fault_is_reported_at_once(load):
     with pytest.raises(InputError) as caught:
-        load(LEAST + "[training]\nepoch = 3\nbatch = 1\n")
-    assert len(str(caught.value).splitlines()) == 2
+        load(LEAST + "[training]\nbatch = 1\n[windows]\nsiz = 3\ncrop = 0\n")
+    assert len(str(caught.value).splitlines()) == 3
 
 
 def test_limits_and_flags_are_one_for_all_or_a_table(load):
@@ -159,36 +165,38 @@ def test_the_shipped_example_is_valid(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("section", "function", "other"),
+    ("section", "function", "settings"),
     [
-        (schema.SamplesSection, gp.read_samples, {field.name for field in fields(TableOptions)}),
-        (schema.DepositsSection, gp.read_deposits, set()),
-        (schema.GridSection, gp.Grid.covering, set()),
-        (schema.InterpolationSection, gp.interpolate, {field.name for field in fields(InterpolationSettings)}),
-        (schema.BandsSection, gp.read_bands, {"path", "name"}),
+        (schema.SamplesSection, gp.read_samples, TableOptions),
+        (schema.DepositsSection, gp.read_deposits, None),
+        (schema.GridSection, gp.Grid.covering, None),
+        (schema.InterpolationSection, gp.interpolate, InterpolationSettings),
+        (schema.BandsSection, gp.read_bands, None),
         (schema.ScreeningSection, gp.screen, ScreenSettings),
         (schema.WindowsSection, gp.sample_windows, WindowSettings),
-        (schema.TrainingSection, gp.train, {field.name for field in fields(gp.Recipe)}),
-        (schema.ValidationSection, gp.cross_validate, {"scheme", "block", "buffer"}),
-        (schema.PredictionSection, gp.predict, {"cells"}),
-        (schema.TargetsSection, gp.delineate, set()),
+        (schema.TrainingSection, gp.train, gp.Recipe),
+        (schema.ValidationSection, gp.cross_validate, gp.Folds),
+        (schema.PredictionSection, gp.predict, None),
+        (schema.TargetsSection, gp.delineate, None),
     ],
 )
-def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, function, other):
+def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, function, settings):
     defaults = {name: one.default for name, one in inspect.signature(function).parameters.items()}
-    if isinstance(other, type):  # a dataclass of settings, which are given as keywords
-        defaults, other = defaults | {field.name: field.default for field in fields(other)}, set()
-    for name, field in section.model_fields.items():
-        if name not in other:
-            assert name in defaults
-            if not field.is_required():
-                assert field.default == defaults[name]
+    if settings is not None:  # which are given as keywords
+        left_out = settings is gp.Recipe
+        defaults |= {field.name: None if left_out else field.default for field in dataclasses.fields(settings)}
+    for name, field in schema.fields_of(section).items():
+        if name == "cells" or (section is schema.BandsSection and name in ("path", "name")):
+            continue  # arguments of another function, or made of both
+        assert name in defaults
+        if not field.is_required():
+            assert field.default == defaults[name]
 
 
 def test_the_keys_of_an_interpolation_are_its_settings():
-    section = schema.InterpolationSection.model_fields
+    section = schema.fields_of(schema.InterpolationSection)
     assert get_args(section["method"].annotation) == tuple(METHODS)
-    known = {field.name: field.default for field in fields(InterpolationSettings)}
+    known = {field.name: field.default for field in dataclasses.fields(InterpolationSettings)}
     assert {name: field.default for name, field in section.items() if name != "method"} == known
 
 
@@ -198,14 +206,47 @@ def test_only_changed_interpolation_settings_are_passed_on():
 
 
 def test_the_settings_of_a_training_are_those_of_a_recipe_and_left_to_it():
-    names = [field.name for field in fields(gp.Recipe)]
-    section = schema.TrainingSection.model_fields
+    names = [field.name for field in dataclasses.fields(gp.Recipe)]
+    section = schema.fields_of(schema.TrainingSection)
     assert set(names) <= set(section)
     assert all(section[name].default is None for name in names)
     assert get_args(section["recipe"].annotation) == tuple(RECIPES)
     assert schema.TrainingSection(epochs=3, network="resnet18").arguments() == {
         "network": "resnet18", "recipe": "default", "n_models": 1, "epochs": 3
     }  # fmt: skip
+
+
+def test_the_settings_of_a_table_are_fields_of_its_section():
+    names = [field.name for field in dataclasses.fields(TableArguments)]
+    section = schema.fields_of(schema.SamplesSection)
+    assert set(section) == {"path", *names}
+    assert all(section[name].default == getattr(TableArguments, name) for name in names)
+
+
+def test_a_wrong_value_of_a_table_option_is_explained(load):
+    with pytest.raises(InputError, match=r"samples.below = 'hal': input should be 'half', 'sqrt2'"):
+        load(LEAST.replace("[deposits]", "below = 'hal'\n[deposits]"))
+    with pytest.raises(InputError, match=r"samples.limits\['Au'\]=0(\.0)?: needs a number, more than 0"):
+        load(LEAST.replace("[deposits]", "limits = { Au = 0 }\n[deposits]"))
+
+
+def test_all_is_the_none_of_a_file(load):
+    assert load(LEAST + "[interpolation]\nk = 'all'\n").interpolation.k is None
+    assert load(LEAST).interpolation.k == 12
+    with pytest.raises(InputError, match=r"interpolation.k = 'al': input should be"):
+        load(LEAST + "[interpolation]\nk = 'al'\n")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_field_of_a_section_is_described(section):
+    assert schema.descriptions_of(section).keys() == schema.fields_of(section).keys()
+
+
+def test_the_configuration_loads_nothing_heavy():
+    code = "import sys, geoprospect.config; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    heavy = {"torch", "sklearn", "numba", "rasterio", "pandas", "geopandas", "xarray", "scipy", "matplotlib"}
+    assert not {name.split(".")[0] for name in loaded} & heavy
 
 
 def test_the_lines_in_the_readme_are_a_valid_configuration(load):

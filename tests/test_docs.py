@@ -6,12 +6,10 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import get_args
 
 import click
 import pytest
 import torch
-from pydantic import BaseModel
 
 import geoprospect as gp
 from geoprospect import cli, config, errors, plotting, stats, synthetic
@@ -96,16 +94,10 @@ def test_an_example_that_went_stale_is_seen():
 # -- tables that have a twin in the code -------------------------------------------------------
 
 
-def section_model(annotation):
-    """Return the section that a field holds, alone or several times, if it holds one."""
-    models = [
-        one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, BaseModel)
-    ]
-    return models[0] if models else None
-
-
 CONFIG_SECTIONS = {
-    name: model for name, field in config.Config.model_fields.items() if (model := section_model(field.annotation))
+    name: config.fields_of(section)
+    for name, field in config.Config.model_fields.items()
+    if (section := config.section_of(field.annotation))
 }
 
 
@@ -123,7 +115,7 @@ def test_every_section_of_the_configuration_has_its_table():
 
 @pytest.mark.parametrize("name", CONFIG_SECTIONS)
 def test_the_keys_of_a_section_and_their_defaults_are_those_of_the_configuration(name):
-    known = {key: as_toml(field) for key, field in CONFIG_SECTIONS[name].model_fields.items()}
+    known = {key: as_toml(field) for key, field in CONFIG_SECTIONS[name].items()}
     assert keys_and_defaults(sections(page("config.md"))[name]) == known
 
 

@@ -1,50 +1,117 @@
-"""One TOML file, one schema: what a run does."""
+"""Configuration of a run: sections of a TOML file and their schema.
+
+A section takes its fields, types, defaults and checks from the dataclass with the settings of the function that it is
+for, where there is one, and adds the other arguments of the function. The documentation and the command line take
+names, defaults and descriptions from here.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import inspect
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
+from geoprospect import _settings
 from geoprospect._checks import check_input_file, did_you_mean, shown
 from geoprospect.errors import InputError
-from geoprospect.gridding.methods import METHODS, InterpolationSettings, Variogram
+from geoprospect.geochem.table_options import TableArguments
+from geoprospect.gridding.methods import METHODS, InterpolationSettings
+from geoprospect.models.recipe import Recipe
+from geoprospect.screening.settings import ScreenSettings
+from geoprospect.windows.settings import WindowSettings
 
 _Positive = Annotated[int, Field(ge=1)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+# TOML has no None: the word "all" is None.
+_PositiveOrAll = Annotated[_Positive | None, BeforeValidator(lambda given: None if given == "all" else given)]
+_STRICT = ConfigDict(extra="forbid")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def _left_out(settings: type[Any]) -> type[Any]:
+    """Return a dataclass with the fields of another, each of them None where it is left out."""
+    hints = get_type_hints(settings)
+    return dataclasses.make_dataclass(
+        f"{settings.__name__}LeftOut",
+        [(field.name, hints[field.name] | None, None) for field in dataclasses.fields(settings)],
+        namespace={"__doc__": settings.__doc__, "__module__": __name__},
+        kw_only=True,
+        frozen=True,
+    )
 
 
-class SamplesSection(_Section):
-    """What `read_samples` is called with."""
+if TYPE_CHECKING:
+    _RecipeLeftOut = Recipe  # type checkers cannot know that its fields may be None
+else:
+    _RecipeLeftOut = _left_out(Recipe)
+
+
+class _Section:
+    """A section; its fields are arguments of the function that it is for."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the function."""
+        return {name: getattr(self, name) for name in fields_of(type(self))}
+
+
+def fields_of(section: type[Any]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by name: its own, then those of the classes it is made of."""
+    fields: dict[str, FieldInfo] = section.__pydantic_fields__
+    return {name: fields[name] for one in section.__mro__ for name in inspect.get_annotations(one) if name in fields}
+
+
+def descriptions_of(section: type[Any]) -> dict[str, str]:
+    """Return the first sentence about each field in the docstrings of a section and the classes it is made of."""
+    found: dict[str, str] = {}
+    for one in reversed(section.__mro__):
+        found |= _settings.descriptions(one)
+    return {name: found[name] for name in fields_of(section)}
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SamplesSection(_Section, TableArguments):
+    """Arguments of `read_samples`.
+
+    Parameters
+    ----------
+    path : str
+        CSV or vector file of samples.
+    """
 
     path: str
-    x: str | None = None
-    y: str | None = None
     crs: str | int | None = None
-    elements: tuple[str, ...] | None = None
-    units: str | dict[str, str] | None = None
-    missing: tuple[float | str, ...] | None = None
-    below: Literal["half", "sqrt2", "nan", "raise", "ros", "lrem"] = "half"
-    negative: Literal["raise", "below", "missing"] = "raise"
-    zero: Literal["keep", "below", "missing"] = "keep"
-    limits: float | dict[str, float] | None = None
-    flags: Literal[False] | dict[str, str] | None = None
-    layer: str | None = None
-    encoding: str = "utf-8-sig"
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DepositsSection(_Section):
-    """What `read_deposits` is called with."""
+    """Arguments of `read_deposits`.
+
+    Parameters
+    ----------
+    path : str
+        Vector file or CSV of known deposits.
+    crs : str or int, optional
+        CRS of a CSV, or of a vector file that has none.
+    where : str, optional
+        Which deposits to keep, a pandas query such as "commodity == 'Copper'".
+    x : str, optional
+        Column of x or longitude of a CSV.
+    y : str, optional
+        Column of y or latitude of a CSV.
+    layer : str, optional
+        Layer of a vector file that has several.
+    encoding : str
+        Encoding of a CSV, such as latin-1, gbk or utf-16.
+    """
 
     path: str
     crs: str | int | None = None
@@ -55,8 +122,21 @@ class DepositsSection(_Section):
     encoding: str = "utf-8-sig"
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class GridSection(_Section):
-    """What `Grid.covering` is called with."""
+    """Arguments of `Grid.covering`.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Rows and columns of the grid.
+    resolution : float, optional
+        Cell size in units of the CRS. Default: a quarter of the sample spacing.
+    crs : str or int, optional
+        CRS of the grid. Default: that of the samples, or their UTM zone where it is geographic.
+    pad : float
+        Margin around the samples, in units of the CRS.
+    """
 
     shape: tuple[_Positive, _Positive] | None = None
     resolution: Annotated[float, Field(gt=0)] | None = None
@@ -64,25 +144,43 @@ class GridSection(_Section):
     pad: Annotated[float, Field(ge=0)] = 0.0
 
 
-class InterpolationSection(_Section):
-    """What `interpolate` is called with; TOML knows no None, so "all" stands for every sample."""
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class InterpolationSection(_Section, InterpolationSettings):
+    """Arguments of `interpolate`.
+
+    Parameters
+    ----------
+    method : str
+        Interpolation method.
+    k : int or "all"
+        Number of nearest samples that a cell is computed from, or "all".
+    """
 
     method: Literal[tuple(METHODS)] = "idw"  # type: ignore[valid-type]
-    k: _Positive | Literal["all"] = 12
-    power: Annotated[float, Field(gt=0)] = 2.0
-    radius: Annotated[float, Field(gt=0)] | None = None
-    min_samples: _Positive = 1
-    variogram: Variogram = "spherical"
-    damping: Annotated[float, Field(ge=0)] | None = None
+    k: _PositiveOrAll = 12
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments: the method and the settings that differ from their defaults."""
-        settings = {**self.model_dump(exclude={"method"}), "k": None if self.k == "all" else self.k}
-        return {"method": self.method, **InterpolationSettings(**settings).changed()}
+        return {"method": self.method, **self.changed()}
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class BandsSection(_Section):
-    """What `read_bands` is called with, once for each."""
+    """Arguments of `read_bands`, once for each `[[bands]]`.
+
+    Parameters
+    ----------
+    path : str
+        Raster or vector file.
+    name : str, optional
+        Name of the band. Default: that of the file.
+    column : str, optional
+        Attribute of a polygon layer that holds the classes.
+    resampling : str
+        Resampling method.
+    crs : str or int, optional
+        CRS of a file that has none.
+    """
 
     path: str
     name: str | None = None
@@ -91,78 +189,106 @@ class BandsSection(_Section):
     crs: str | int | None = None
 
 
-class ScreeningSection(_Section):
-    """What `screen` is called with; 'none' keeps every band."""
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ScreeningSection(_Section, ScreenSettings):
+    """Arguments of `screen`.
+
+    Parameters
+    ----------
+    rule : str
+        Rule of the selection, with "none" for all bands.
+    alpha : float
+        Level of the selection.
+    """
 
     rule: Literal["shift", "holm", "bh", "gao2022", "none"] = "shift"
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.01
-    statistic: Literal["rank", "svm"] = "rank"
-    validation: Literal["spatial", "resubstitution"] = "spatial"
-    alternative: Literal["two-sided", "enriched", "depleted"] = "two-sided"
-    n_barren: _Positive | None = None
-    draws: _Positive = 10
-    buffer: Annotated[float, Field(ge=0)] = 0.0
-    permutations: Annotated[int, Field(ge=0)] = 1999
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `screen` but for its level."""
-        return {**self.model_dump(exclude={"alpha"}), "rule": "holm" if self.rule == "none" else self.rule}
+        given = super().arguments()
+        del given["alpha"]
+        return {**given, "rule": "holm" if self.rule == "none" else self.rule}
 
 
-class WindowsSection(_Section):
-    """What `sample_windows` is called with."""
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class WindowsSection(_Section, WindowSettings):
+    """Arguments of `sample_windows`.
+
+    Parameters
+    ----------
+    size : int
+        Width of a window, in cells.
+    crop : int
+        Width of the part of a window that the network sees, in cells.
+    n_ore : int
+        Number of ore windows.
+    n_barren : int
+        Number of background windows.
+    recipe : str, optional
+        Windows as in the paper, with "gao2022".
+    """
 
     size: _Positive = 256
     crop: _Positive = 224
     n_ore: _Positive = 212
     n_barren: _Positive = 225
-    buffer: Annotated[float, Field(ge=0)] = 0.0
     recipe: Literal["gao2022"] | None = None
-    slide: _Share = 1.0
-    step: _Positive = 1
-    zooms: tuple[_Positive, ...] = (1,)
-    barren: Literal["random", "dissimilar"] = "random"
-    dissimilar: Annotated[float, Field(gt=0, le=1)] = 0.5
-    draws: _Positive = 1
-    min_valid: _Share = 0.5
 
 
-class TrainingSection(_Section):
-    """What `train` is called with; settings that are left out are those of the recipe."""
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainingSection(_Section, _RecipeLeftOut):
+    """Arguments of `train`; the fields of `Recipe` that are left out are those of the recipe.
+
+    Parameters
+    ----------
+    network : str
+        Architecture of the network.
+    recipe : str
+        Recipe that provides the settings which are left out.
+    n_models : int
+        Networks for each replicate of background windows; their spread is a band of the map.
+    weights : str, optional
+        Safetensors file with weights to start from.
+    """
 
     network: Literal["resnet50", "resnet18", "mobilenet_v2", "googlenet", "shufflenet_v2_x1_0"] = "resnet50"
     recipe: Literal["default", "gao2022", "quick"] = "default"
     n_models: _Positive = 1
     weights: str | None = None
-    epochs: _Positive | None = None
-    batch: Annotated[int, Field(ge=2)] | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
-    momentum: _Share | None = None
-    nesterov: bool | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    schedule: Literal["cosine", "halve", "constant"] | None = None
-    halve_every: _Positive | None = None
-    warmup: Annotated[int, Field(ge=0)] | None = None
-    flips: bool | None = None
-    rotations: bool | None = None
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
-    class_weight: Literal["balanced"] | None = None
-    accumulate: _Positive | None = None
-    halo: Annotated[int, Field(ge=0, multiple_of=32)] | None = None
-    halo_from: _Share | None = None
-    norm: Literal["batch", "group"] | None = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    prior: Annotated[float, Field(gt=0, lt=1)] | None = None
-    patience: _Positive | None = None
-    precision: Literal["auto", "float32"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings together with those of the recipe."""
+        names = [field.name for field in dataclasses.fields(Recipe)]
+        Recipe.of(self.recipe, **{name: value for name, value in self.arguments().items() if name in names})
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments: what was left to the recipe is left out."""
-        return self.model_dump(exclude_none=True)
+        """Return the keyword arguments of `train` that were not left out."""
+        return {name: value for name, value in super().arguments().items() if value is not None}
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ValidationSection(_Section):
-    """What `cross_validate` is called with."""
+    """Arguments of `cross_validate`.
+
+    Parameters
+    ----------
+    folds : int
+        Number of spatial folds; fewer where deposits form fewer clusters.
+    scheme : str
+        Scheme of the spatial folds.
+    block : float, optional
+        Side of a square block, in units of the CRS.
+    buffer : float, optional
+        Distance between training and test windows. Default: the range of spatial correlation, as far as
+        the area allows.
+    calibrated : bool
+        Also calibrate within each fold, which trains twice.
+    map_stride : int, optional
+        Cells between windows of the out-of-fold map; 0 for none.
+    paper_protocol : bool
+        Also validate on a held-out random split, as in the paper.
+    """
 
     folds: Annotated[int, Field(ge=2)] = 5
     scheme: Literal["regions", "blocks", "clusters", "leave-one-cluster-out"] = "regions"
@@ -173,8 +299,21 @@ class ValidationSection(_Section):
     paper_protocol: bool = True
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class PredictionSection(_Section):
-    """What `predict` and `predict_cells` are called with; cells as wide as the windows by default."""
+    """Arguments of `predict` and `predict_cells`.
+
+    Parameters
+    ----------
+    stride : int, optional
+        Cells between windows. Default: an eighth of the window.
+    cells : tuple of int, optional
+        Rows and columns of numbered cells. Default: cells as wide as the windows.
+    min_valid : float
+        Smallest fraction of cells with data in a window.
+    edge : str
+        Edge of the survey: left out (drop), or covered as if there were cells without data beyond it (pad).
+    """
 
     stride: _Positive | None = None
     cells: tuple[_Positive, _Positive] | None = None
@@ -182,14 +321,23 @@ class PredictionSection(_Section):
     edge: Literal["drop", "pad"] = "drop"
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TargetsSection(_Section):
-    """What `delineate` is called with."""
+    """Arguments of `delineate`.
+
+    Parameters
+    ----------
+    threshold : float
+        Smallest probability of a target.
+    min_area : float
+        Smallest area of a target, in km².
+    """
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_area: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Config(_Section):
+class Config(BaseModel):
     """A whole run. Every section but ``samples`` and ``deposits`` may be left out.
 
     Parameters
@@ -197,9 +345,9 @@ class Config(_Section):
     samples, deposits, grid, interpolation, bands, screening, windows, training, validation, prediction, targets
         Sections; their keys are the arguments of the functions that they name.
     title : str
-        Stands in what is printed.
+        Title of the reports.
     seed : int
-        From which everything draws.
+        Seed of every random number.
 
     Raises
     ------
@@ -214,6 +362,8 @@ class Config(_Section):
     >>> config.training.network, config.windows.size
     ('resnet50', 256)
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     samples: SamplesSection
     deposits: DepositsSection
@@ -255,7 +405,7 @@ class Config(_Section):
             return super().model_validate_strings(obj, **how)
 
 
-_S = TypeVar("_S", bound=_Section)
+_S = TypeVar("_S", SamplesSection, DepositsSection, BandsSection, TrainingSection)
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
@@ -325,7 +475,8 @@ def _with_path(section: _S, base: Path, key: str = "path") -> _S:
             f"{key} = {text!r}: the environment variable {unset[1]} is not set; set it, for example "
             f"export {unset[1]}=/data, or write the path out"
         )
-    return section.model_copy(update={key: str(base / expanded)})
+    changed: Any = {key: str(base / expanded)}
+    return dataclasses.replace(section, **changed)
 
 
 @contextlib.contextmanager
@@ -338,38 +489,31 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _explain(error: Any, name: str) -> str:
-    """Say in one line what is wrong, and suggest the nearest known key."""
-    if not error["loc"]:
-        return _explain_whole(error, name)
+    """Return one line about a fault, with the nearest known key."""
+    cause = error.get("ctx", {}).get("error")
     where = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden":
+    if isinstance(cause, InputError):  # of the settings of a section; those of `Config` have been explained
+        return f"{where}.{cause}" if where else str(cause)
+    if not where and error["type"] == "json_invalid":
+        return f"{name}: is no valid JSON ({cause})"
+    if not where:
+        rule = "needs a mapping of sections, such as {'samples': {'path': 's.csv'}, …}"
+        return f"{name}={shown(error['input'])}: {rule}"
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         *parents, key = error["loc"]
         known = _keys_of(tuple(parents))
-        cure = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
-        return f"{where} is no key of this section{cure}"
+        hint = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
+        return f"{where} is no key of this section{hint}"
     if error["type"] == "missing":
         return f"{where} is missing"
     return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _explain_whole(error: Any, name: str) -> str:
-    """Say what is wrong where no section can be looked at; what `Config` itself refused has been explained."""
-    if isinstance(error.get("ctx", {}).get("error"), InputError):
-        return str(error["ctx"]["error"])
-    if error["type"] == "json_invalid":
-        return f"{name}: is no valid JSON ({error['ctx']['error']})"
-    return f"{name}={shown(error['input'])}: needs a mapping of sections, such as {{'samples': {{'path': 's.csv'}}, …}}"
+def section_of(annotation: Any) -> Any:
+    """Return the section that a field of `Config` holds, alone or several times; None where it holds none."""
+    return next((a for a in (annotation, *get_args(annotation)) if hasattr(a, "__pydantic_fields__")), None)
 
 
 def _keys_of(parents: tuple[Any, ...]) -> list[str]:
-    """Return the keys that a section knows."""
-    section: Any = Config
-    for name in parents:
-        if isinstance(name, str) and name in section.model_fields:
-            annotation = section.model_fields[name].annotation
-            section = next((a for a in (annotation, *get_args(annotation)) if _is_section(a)), section)
-    return list(section.model_fields)
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, _Section)
+    """Return the keys of a section."""
+    return list(fields_of(section_of(Config.model_fields[parents[0]].annotation)) if parents else Config.model_fields)

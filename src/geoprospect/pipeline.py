@@ -150,10 +150,10 @@ def run(config: Config, out: str | os.PathLike[str], *, device: str = "auto", pr
     """
     folder = _folder(out)
     c = config
-    samples = read_samples(**c.samples.model_dump())
-    deposits = read_deposits(**c.deposits.model_dump())
+    samples = read_samples(**c.samples.arguments())
+    deposits = read_deposits(**c.deposits.arguments())
     log.info("%s\n%d deposits", samples, len(deposits))
-    grid = Grid.covering(samples, **c.grid.model_dump())
+    grid = Grid.covering(samples, **c.grid.arguments())
     log.info("%s", grid)
     return _prospect(samples, deposits, grid, config, folder, device, progress)
 
@@ -206,7 +206,7 @@ def _prospect(
     _write_text(folder / "ranking.csv", ranking.to_csv())
     survey = _with_something_to_say(survey, ranking)
     chosen = survey[_chosen(ranking, survey, c)]
-    windows = sample_windows(survey, deposits, rng=c.seed, **c.windows.model_dump())
+    windows = sample_windows(survey, deposits, rng=c.seed, **c.windows.arguments())
     log.info("%s", windows)
     training = {**c.training.arguments(), "device": device, "progress": progress}
     scores = _validate(windows, survey, samples, c, training)
@@ -226,7 +226,7 @@ def _prospect(
     shape = c.prediction.cells or (grid.shape[0] // windows.size, grid.shape[1] // windows.size)
     cells = predict_cells(model, survey, shape, device, min_valid=c.prediction.min_valid)
     paper = evaluate(cells, deposits)
-    targets = delineate(result.probability, deposits=deposits, **c.targets.model_dump())
+    targets = delineate(result.probability, deposits=deposits, **c.targets.arguments())
     write_layers({"targets": targets, "cells": cells, "deposits": deposits}, folder / "targets.gpkg")
     done = Run(survey, result, ranking, model, scores, paper, targets, cells, folder)
     _write_text(folder / "scores.json", json.dumps(_as_json(done, c), indent=2, allow_nan=False) + "\n")
