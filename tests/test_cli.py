@@ -1,5 +1,6 @@
 """The command line: thin over the verbs, with messages and exit codes."""
 
+import ast
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 import geoprospect as gp
 from geoprospect.cli import cli, main
+from geoprospect.errors import InputError
 
 
 def call(*arguments, cwd=None, env=None):
@@ -157,3 +159,75 @@ def test_every_command_explains_itself():
         assert command in listed
         assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0
     assert call("--version").stdout.strip().endswith(gp.__version__)
+
+
+# -- options made of the sections of the configuration -----------------------------------------
+
+
+@pytest.fixture
+def given(monkeypatch, tmp_path):
+    """Return a function that calls a command, and what the reader of its table was called with."""
+    (tmp_path / "samples.csv").write_text("lon,lat,Cu\n110,22,1\n", encoding="utf-8")
+
+    def read(path, **options):
+        raise InputError(repr(options))
+
+    def call_with(*options):
+        monkeypatch.setitem(vars(gp), "read_samples", read)
+        command = ["grid", str(tmp_path / "samples.csv"), *map(str, options), "--out", str(tmp_path / "survey.tif")]
+        result = CliRunner().invoke(cli, command)
+        return str(result.exception) if isinstance(result.exception, InputError) else result.output
+
+    return call_with
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {}),
+        (["--crs", "EPSG:4326", "--x", "lon"], {"x": "lon", "crs": "EPSG:4326"}),
+        (["--elements", "Cu, Au"], {"elements": ("Cu", "Au")}),
+        (["--missing", "-9999", "--missing", "ND"], {"missing": (-9999.0, "ND")}),
+        (["--units", "ppm"], {"units": "ppm"}),
+        (["--units", "Cu=ppm", "--units", "Fe=%"], {"units": {"Cu": "ppm", "Fe": "%"}}),
+        (["--limits", "0.5"], {"limits": 0.5}),
+        (["--limits", "Au=0.5"], {"limits": {"Au": 0.5}}),
+        (["--flags", "false"], {"flags": False}),
+        (["--flags", "Cu=Cu_q"], {"flags": {"Cu": "Cu_q"}}),
+        (["--below", "nan", "--encoding", "gbk", "--layer", "a"], {"layer": "a", "below": "nan", "encoding": "gbk"}),
+    ],
+)
+def test_options_of_a_table_are_what_the_reader_gets(given, options, expected):
+    assert ast.literal_eval(given(*options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--below", "hal"], "Invalid value for '--below': 'hal' is not one of 'half'"),
+        (["--limits", "much"], "Invalid value for '--limits': 'much'"),
+        (["--k", "2.5"], "Invalid value for '--k': '2.5'"),
+        (["--k", "0"], "Invalid value for '--k': '0': input should be greater than or equal to 1"),
+        (["--shape", "3"], "Invalid value for '--shape'"),
+        (["--belo", "nan"], "No such option"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_option(given, options, message):
+    assert message in given(*options)
+
+
+def test_all_nearest_samples_may_be_asked_for(tables, tmp_path, monkeypatch):
+    found = {}
+    monkeypatch.setitem(vars(gp), "interpolate", lambda *args, **settings: found.update(settings) or args[0])
+    command = ["grid", tables / "samples.csv", "--crs", "EPSG:32649", "--out", tmp_path / "s.tif", "--k"]
+    for word, expected in (("all", None), ("7", 7)):
+        CliRunner().invoke(cli, [*map(str, command), word])
+        assert found["k"] == expected
+
+
+def test_the_list_of_commands_does_not_load_the_configuration():
+    code = (
+        "import sys; from geoprospect.cli import cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "pydantic" not in loaded.split("Commands:")[1]

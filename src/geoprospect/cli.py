@@ -6,15 +6,19 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+from click.core import ParameterSource
 
 from geoprospect._version import __version__
 from geoprospect.errors import GeoprospectError
-from geoprospect.gridding.methods import METHODS, InterpolationSettings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 _INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
@@ -39,45 +43,174 @@ def main() -> None:
         sys.exit(1)
 
 
+# -- options that are fields of a section of the configuration ---------------------------------
+
+
+class _Value(click.ParamType):  # type: ignore[type-arg]
+    """A value of a field: checked by its type, and split at commas where it is a tuple."""
+
+    def __init__(self, annotation: Any, name: str, split: bool) -> None:
+        from pydantic import TypeAdapter
+
+        self.adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        self.name, self.split = name, split
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value of a text."""
+        if self.split and isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        try:
+            return self.adapter.validate_python(value)
+        except ValueError as err:
+            reasons: Any = err
+            self.fail(f"{value!r}: {reasons.errors()[0]['msg'].lower()}", param, ctx)
+
+
+def _option(name: str, field: FieldInfo, text: str) -> click.Option:
+    """Return the option of a field."""
+    kinds = [kind for kind in _members(field.annotation) if kind is not NoneType]
+    choices = [choice for kind in kinds for choice in (get_args(kind) if get_origin(kind) is Literal else ())]
+    containers = {get_origin(kind) for kind in kinds}
+    how: dict[str, Any] = {"help": text, "show_default": field.default is not None}
+    if kinds == [bool]:
+        return click.Option([f"--{name}/--no-{name}"], default=field.default, **how)
+    if all(isinstance(choice, str) for choice in choices) and all(get_origin(kind) is Literal for kind in kinds):
+        return click.Option([f"--{name}"], type=click.Choice(choices), default=field.default, **how)
+    annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    kinds_shown = {str: "text", int: "integer", float: "number"}
+    if containers & {dict, Mapping} or kinds == [tuple[float | str, ...]]:
+        pairs, adapter = bool(containers & {dict, Mapping}), _Value(annotation, "text", False)
+
+        def join(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> Any:
+            return adapter.convert(_pairs(given) if pairs else [_number(one) for one in given], param, ctx)
+
+        metavar = "[NAME=]VALUE" if pairs else None
+        return click.Option([f"--{name}"], multiple=True, callback=join, metavar=metavar, help=text)
+    split = tuple in containers
+    kind = "list" if split else next(word for one, word in kinds_shown.items() if one in kinds)
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    return click.Option([f"--{name}"], type=_Value(annotation, kind, split), default=default, **how)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the types that a union is made of, or the one type, without constraints."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for one in get_args(annotation) for member in _members(one)]
+    return [annotation]
+
+
+def _pairs(texts: tuple[str, ...]) -> Any:
+    """Return {'Cu': 'ppm'} for 'Cu=ppm', the value for a value alone, and None for nothing."""
+    if len(texts) == 1 and "=" not in texts[0]:
+        return False if texts[0].lower() == "false" else texts[0]
+    return {name: value for name, _, value in (text.partition("=") for text in texts)} or None
+
+
+def _number(text: str) -> float | str:
+    """Return a number where a text is one, else the text."""
+    return float(text) if re.fullmatch(r"-?\d+(\.\d*)?(e[+-]?\d+)?", text.lower()) else text
+
+
+class _Command(click.Command):
+    """A command with options that are made from sections of the configuration.
+
+    They are made when they are first used: `geoprospect --help` lists the commands and need not load the sections.
+    """
+
+    _own: list[click.Parameter]
+    _made: bool
+
+    @property
+    def params(self) -> list[click.Parameter]:
+        """The parameters: arguments, options of the sections, other options."""
+        if not self._made:
+            self._made = True
+            arguments = [one for one in self._own if isinstance(one, click.Argument)]
+            others = [one for one in self._own if not isinstance(one, click.Argument)]
+            self._own = [*arguments, *(one for made in self._of_sections().values() for one in made.values()), *others]
+        return self._own
+
+    @params.setter
+    def params(self, own: list[click.Parameter]) -> None:
+        self._own, self._made = own, False
+
+    def _of_sections(self) -> dict[str, dict[str, click.Option]]:
+        """Return the option of each field of each section, by the parameter that takes the section."""
+        from geoprospect import config
+
+        made: dict[str, dict[str, click.Option]] = {}
+        for parameter, section, leave_out, prefix, rename in getattr(self.callback, "sections", ()):
+            texts = config.descriptions_of(getattr(config, section))
+            made[parameter] = {
+                name: _option(rename.get(name, prefix + name).replace("_", "-"), field, texts[name])
+                for name, field in config.fields_of(getattr(config, section)).items()
+                if name not in leave_out
+            }
+        return made
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command with a mapping for each section, of what was given; the rest is left to the defaults."""
+        for parameter, options in self._of_sections().items():
+            values = {name: (ctx.get_parameter_source(str(one.name)), ctx.params.pop(str(one.name)))
+                      for name, one in options.items()}  # fmt: skip
+            ctx.params[parameter] = {
+                name: value for name, (source, value) in values.items() if source is not ParameterSource.DEFAULT
+            }
+        return super().invoke(ctx)
+
+
+def _section(
+    parameter: str, section: str, leave_out: Sequence[str] = (), prefix: str = "", **rename: str
+) -> Callable[[Any], Any]:
+    """Give a command the options of a section; it takes what was given of them as one mapping.
+
+    Parameters
+    ----------
+    parameter : str
+        The parameter of the command that takes the mapping.
+    section : str
+        Name of the section in `geoprospect.config`.
+    leave_out : sequence of str
+        Fields without an option.
+    prefix : str
+        Begin of every name, for example ``deposits_``.
+    **rename : str
+        Names of options by field.
+    """
+
+    def add(function: Any) -> Any:
+        # Decorators are applied from the last one to the first.
+        function.sections = [(parameter, section, leave_out, prefix, rename), *getattr(function, "sections", ())]
+        return function
+
+    return add
+
+
 def _out(suffix: str) -> Callable[[Any], Any]:
     kind = click.Path(dir_okay=False, path_type=Path)
     return click.option("--out", type=kind, required=True, help=f"File to write ({suffix}).")
 
 
-def _table_options(command: Any) -> Any:
-    """Add the options of `read_samples` that most tables need."""
-    for option in (
-        click.option("--x", help="Column of x or longitude; the usual names are found."),
-        click.option("--y", help="Column of y or latitude."),
-        click.option("--crs", help="CRS of a CSV, for example EPSG:4326."),
-        click.option("--elements", help="Columns to take, separated by commas; default: all that look like elements."),
-        click.option("--units", help="Unit of all elements whose header has none."),
-        click.option("--missing", multiple=True, help="Number or word that means missing, for example -9999."),
-        click.option("--negative", type=click.Choice(["raise", "below", "missing"]), default="raise",
-                     show_default=True, help="What a negative concentration is: below its absolute value, missing, …"),
-        click.option("--zero", type=click.Choice(["keep", "below", "missing"]), default="keep", show_default=True,
-                     help="What a zero is."),
-        click.option("--encoding", default="utf-8-sig", show_default=True, help="Of a CSV: latin-1, gbk, utf-16, …"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-_below = click.option(
-    "--below", type=click.Choice(["half", "sqrt2", "nan", "raise", "ros", "lrem"]), default="half", show_default=True,
-    help="What stands for a value below detection.",
-)  # fmt: skip
-_where = click.option("--where", help="Which deposits, for example \"commodity == 'Copper'\".")
-_deposits_crs = click.option("--deposits-crs", help="CRS of a deposits CSV.")
-_seed = click.option("--seed", type=int, default=0, show_default=True, help="From which everything draws.")
+_table = _section("table", "SamplesSection", leave_out=["path"])
+_known = _section("known", "DepositsSection", leave_out=["path"], prefix="deposits_", where="where")
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random number.")
 _device = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto takes a GPU.")
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Group(click.Group):
+    command_class = _Command
+
+
+# -- commands ----------------------------------------------------------------------------------
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
-@click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
 def cli(quiet: bool) -> None:
     """Map mineral prospectivity from geochemical samples and known deposits."""
     handler = logging.StreamHandler()
@@ -97,18 +230,18 @@ def cli(quiet: bool) -> None:
 
 @cli.command()
 @click.option("--out", type=_folder, default=Path("demo"), show_default=True, help="Folder for the results.")
-@click.option("--signal", type=float, default=1.0, show_default=True, help="Strength of the planted haloes; 0: none.")
+@click.option("--signal", type=float, default=1.0, show_default=True, help="Strength of the planted haloes (0 none).")
 @_seed
 @_device
 def demo(out: Path, signal: float, seed: int, device: str) -> None:
-    """Do the whole way on the embedded synthetic survey."""
-    from geoprospect.pipeline import demo as whole_way
+    """Run the full workflow on a synthetic survey."""
+    from geoprospect.pipeline import demo as workflow
 
     click.echo(
         "A synthetic survey shaped like that of Gao et al. (2022), in miniature: 384 x 384 cells instead of\n"
         "3072 x 3072, windows of 32 cells instead of 256, resnet18 for 15 epochs instead of resnet50 for 120.\n"
     )
-    _report(whole_way(out, signal=signal, seed=seed, device=device, progress=sys.stderr.isatty()))
+    _report(workflow(out, signal=signal, seed=seed, device=device, progress=sys.stderr.isatty()))
 
 
 @cli.command()
@@ -116,30 +249,25 @@ def demo(out: Path, signal: float, seed: int, device: str) -> None:
 @click.option("--out", type=_folder, required=True, help="Folder for the results.")
 @_device
 def run(toml: Path, out: Path, device: str) -> None:
-    """Do the whole way on your own files, described in a TOML file."""
+    """Run the full workflow on your own files, which a TOML file describes."""
     from geoprospect.config import load_config
 
     config = load_config(toml)  # first, because what comes next takes seconds to load
-    from geoprospect.pipeline import run as whole_way
+    from geoprospect.pipeline import run as workflow
 
-    _report(whole_way(config, out, device=device, progress=sys.stderr.isatty()))
+    _report(workflow(config, out, device=device, progress=sys.stderr.isatty()))
 
 
 @cli.command()
 @click.argument("samples", type=_file)
-@_table_options
+@_table
 @click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the report (.png).")
 @click.option("--full", is_flag=True, help="List every element and every note.")
-def check(
-    samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
-    missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, figure: Path | None, full: bool,
-) -> None:  # fmt: skip
-    """Look a table of samples through; exit code 1 where it cannot be read as it is."""
+def check(samples: Path, table: dict[str, Any], figure: Path | None, full: bool) -> None:
+    """Check a table of samples; exit code 1 where it cannot be read as it is."""
     from geoprospect.geochem.sample_check import check_samples
 
-    found = check_samples(
-        samples, x, y, crs, _names(elements), units, _codes(missing), negative=negative, zero=zero, encoding=encoding
-    )
+    found = check_samples(samples, **table)
     click.echo(found.report(full))
     if figure is not None:
         from geoprospect.plotting.sample_check_figure import write_check_figure
@@ -151,198 +279,120 @@ def check(
 
 @cli.command()
 @click.argument("samples", type=_file)
-@_table_options
-@_below
-@click.option("--resolution", type=float, help="Cell size in metres; default: a quarter of the sample spacing.")
-@click.option("--grid-crs", help="CRS of the grid; default: that of the samples, or their UTM zone.")
-@click.option(
-    "--method", type=click.Choice(list(METHODS)), default="idw", show_default=True,
-    help="; ".join(f"{one.name}: {one.description}" for one in METHODS.values()) + ".",
-)  # fmt: skip
-@click.option("--k", default="12", show_default=True, help="Nearest samples, or all.")
-@click.option("--power", type=float, default=2.0, show_default=True, help="Exponent of the distance.")
-@click.option("--radius", type=float, help="No values farther than this from a sample.")
-@click.option("--chunks", type=int, help="Cells along the pieces of a raster larger than memory, for example 1024.")
+@_table
+@_section("cells", "GridSection", crs="grid_crs")
+@_section("settings", "InterpolationSection")
+@click.option("--chunks", type=int, help="Cells along the chunks of a raster larger than memory, for example 1024.")
 @_out(".tif")
 def grid(
-    samples: Path, x: str | None, y: str | None, crs: str | None, elements: str | None, units: str | None,
-    missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, below: Any, resolution: float | None,
-    grid_crs: str | None, method: str, k: str, power: float, radius: float | None, chunks: int | None, out: Path,
+    samples: Path, table: dict[str, Any], cells: dict[str, Any], settings: dict[str, Any], chunks: int | None,
+    out: Path,
 ) -> None:  # fmt: skip
-    """Interpolate a table of samples into a raster of element bands (COG)."""
+    """Interpolate a table of samples to a raster of element bands (COG)."""
     import geoprospect as gp
 
-    table = gp.read_samples(
-        samples,
-        x,
-        y,
-        crs,
-        _names(elements),
-        units,
-        _codes(missing),
-        below=below,
-        negative=negative,
-        zero=zero,
-        encoding=encoding,
-    )
-    cells = gp.Grid.covering(table, resolution=resolution, crs=grid_crs)
-    settings = InterpolationSettings(k=None if k == "all" else _whole_number(k), power=power, radius=radius)
-    survey = gp.interpolate(table, cells, method, chunks=chunks, progress=sys.stderr.isatty(), **settings.changed())
-    click.echo(f"{gp.write_cog(survey, out)}: {len(survey)} bands on {cells}")
+    points = gp.read_samples(samples, **table)
+    target = gp.Grid.covering(points, **cells)
+    survey = gp.interpolate(points, target, chunks=chunks, progress=sys.stderr.isatty(), **settings)
+    click.echo(f"{gp.write_cog(survey, out)}: {len(survey)} bands on {target}")
 
 
 @cli.command()
 @click.argument("survey", type=_file)
 @click.argument("deposits", type=_file)
-@_table_options
-@_below
-@_where
-@_deposits_crs
-@click.option("--alpha", type=float, default=0.01, show_default=True, help="Level of the selection.")
-@click.option("--rule", type=click.Choice(["shift", "holm", "bh", "gao2022"]), default="shift", show_default=True)
-@click.option("--statistic", type=click.Choice(["rank", "svm"]), default="rank", show_default=True)
-@click.option("--validation", type=click.Choice(["spatial", "resubstitution"]), default="spatial", show_default=True,
-              help="Where a machine is tested.")  # fmt: skip
-@click.option("--permutations", type=int, default=1999, show_default=True, help="Random shifts of the deposits.")
-@click.option("--draws", type=int, default=10, show_default=True, help="Draws of barren places.")
-@click.option("--reach", type=float, help="With a table: deposits farther from every sample are left out.")
+@_table
+@_known
+@click.option("--rule", type=click.Choice(["shift", "holm", "bh", "gao2022"]), default="shift", show_default=True,
+              help="Rule of the selection.")  # fmt: skip
+@_section("settings", "ScreeningSection", leave_out=["rule"])
 @_seed
 @_out(".csv")
 def screen(
-    survey: Path, deposits: Path, x: str | None, y: str | None, crs: str | None, elements: str | None,
-    units: str | None, missing: tuple[str, ...], negative: Any, zero: Any, encoding: str, below: Any, where: str | None,
-    deposits_crs: str | None, alpha: float, rule: Any, statistic: Any, validation: Any, permutations: int, draws: int,
-    reach: float | None, seed: int, out: Path,
+    survey: Path, deposits: Path, table: dict[str, Any], known: dict[str, Any], rule: Any, settings: dict[str, Any],
+    seed: int, out: Path,
 ) -> None:  # fmt: skip
-    """Rank elements by how well they tell deposits from barren ground: bands of a raster, or a table of samples."""
+    """Rank elements, bands of a raster or columns of a table, by how well they separate deposits from background."""
     import geoprospect as gp
 
-    known = gp.read_deposits(deposits, deposits_crs, where)
-    ground: Any
+    area: Any
     if survey.suffix.lower() in (".tif", ".tiff", ".vrt", ".zarr"):
-        ground = gp.read_survey(survey)
-        ground = ground if elements is None else ground[_names(elements)]
+        area = gp.read_survey(survey)
+        area = area[list(table["elements"])] if "elements" in table else area
     else:
-        ground = gp.read_samples(
-            survey,
-            x,
-            y,
-            crs,
-            _names(elements),
-            units,
-            _codes(missing),
-            below=below,
-            negative=negative,
-            zero=zero,
-            encoding=encoding,
-        )
+        area = gp.read_samples(survey, **table)
     ranking = gp.screen(
-        ground, known, alpha, seed, rule=rule, statistic=statistic, validation=validation, permutations=permutations,
-        draws=draws, reach=reach, progress=sys.stderr.isatty(),
+        area, gp.read_deposits(deposits, **known), rng=seed, rule=rule, progress=sys.stderr.isatty(), **settings
     )  # fmt: skip
     ranking.to_csv(out)
-    shown = ranking.drop(columns=["p_holm", "p_bh", "contrast"])
-    click.echo(shown.round(4).to_string())
-    click.echo(
-        f"{out}: {int(ranking['selected'].sum())} of {len(ranking)} elements selected by rule {rule!r} at {alpha:g}"
-    )
+    click.echo(ranking.drop(columns=["p_holm", "p_bh", "contrast"]).round(4).to_string())
+    click.echo(f"{out}: {int(ranking['selected'].sum())} of {len(ranking)} elements selected by rule {rule!r}")
 
 
 @cli.command()
 @click.argument("survey", type=_file)
 @click.argument("deposits", type=_file)
-@_where
-@_deposits_crs
-@click.option("--bands", help="Bands to train on, separated by commas; default: all.")
-@click.option("--size", type=int, default=256, show_default=True, help="Window, in cells.")
-@click.option("--crop", type=int, default=224, show_default=True, help="Part of a window that the network sees.")
-@click.option("--n-ore", type=int, default=212, show_default=True)
-@click.option("--n-barren", type=int, default=225, show_default=True)
-@click.option("--network", default="resnet50", show_default=True)
-@click.option("--recipe", type=click.Choice(["default", "gao2022", "quick"]), default="default", show_default=True,
-              help="Settings of the training.")  # fmt: skip
-@click.option("--epochs", type=int, help="How often every window is seen; default: that of the recipe.")
-@click.option("--n-models", type=int, default=1, show_default=True)
-@click.option("--draws", type=int, default=1, show_default=True, help="Draws of barren windows; networks for each.")
-@click.option("--checkpoint", type=_folder, help="Folder to save the training in as it goes, and to go on from.")
+@_known
+@click.option("--bands", help="Bands to train on, separated by commas; all by default.")
+@_section("cut", "WindowsSection", recipe="windows_recipe")
+@_section("training", "TrainingSection", leave_out=["weights"])
+@click.option("--checkpoint", type=_folder, help="Folder in which the training is saved and from which it resumes.")
 @click.option("--folds", type=int, default=5, show_default=True, help="Spatial folds; 0 to skip the validation.")
+@_section("validation", "ValidationSection", ["folds"], block="fold_block", buffer="fold_buffer")
 @_seed
 @_device
 @click.option("--out", type=_folder, required=True, help="Folder for the model.")
 def train(
-    survey: Path, deposits: Path, where: str | None, deposits_crs: str | None, bands: str | None, size: int, crop: int,
-    n_ore: int, n_barren: int, network: str, recipe: Any, epochs: int | None, n_models: int, draws: int,
-    checkpoint: Path | None, folds: int, seed: int, device: str, out: Path,
+    survey: Path, deposits: Path, known: dict[str, Any], bands: str | None, cut: dict[str, Any],
+    training: dict[str, Any], checkpoint: Path | None, folds: int, validation: dict[str, Any], seed: int, device: str,
+    out: Path,
 ) -> None:  # fmt: skip
-    """Validate on spatially separated ground, then train on all windows and save the model."""
+    """Validate on spatially separated folds, then train on all windows and save the model."""
     import geoprospect as gp
     from geoprospect._checks import check_names
 
-    ground = gp.read_survey(survey)
+    area = gp.read_survey(survey)
     if bands:
-        ground = ground[
-            check_names("--bands", [name.strip() for name in bands.split(",")], list(map(str, ground.data_vars)))
-        ]
-    known = gp.read_deposits(deposits, deposits_crs, where)
-    windows = gp.sample_windows(ground, known, size, crop, n_ore, n_barren, rng=seed, draws=draws)
-    settings: dict[str, Any] = {"recipe": recipe, "n_models": n_models, "device": device,
-                                "progress": sys.stderr.isatty()}  # fmt: skip
-    if epochs is not None:
-        settings["epochs"] = epochs
+        names = [name.strip() for name in bands.split(",")]
+        area = area[check_names("--bands", names, list(map(str, area.data_vars)))]
+    windows = gp.sample_windows(area, gp.read_deposits(deposits, **known), rng=seed, **cut)
+    settings = {"device": device, "progress": sys.stderr.isatty(), **training}
     if folds:
-        click.echo(gp.cross_validate(windows, ground, network, folds, seed, **settings))
-    model = gp.train(windows, ground, network, rng=seed, checkpoint=checkpoint, **settings)
-    model = model.with_applicability(gp.fit_applicability(model, windows, ground, device))
+        split = {name: validation.pop(name) for name in ("scheme", "block", "buffer") if name in validation}
+        click.echo(gp.cross_validate(windows, area, folds=gp.Folds(folds, **split), rng=seed, **validation, **settings))
+    model = gp.train(windows, area, rng=seed, checkpoint=checkpoint, **settings)
+    model = model.with_applicability(gp.fit_applicability(model, windows, area, device))
     click.echo(f"{model.save(out)}: {model}")
 
 
 @cli.command()
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("survey", type=click.Path(exists=True, path_type=Path))
-@click.option("--stride", type=int, help="Cells between windows; default: an eighth of the window.")
-@click.option(
-    "--mode",
-    type=click.Choice(["window", "dense", "auto"]),
-    default="window",
-    show_default=True,
-    help="Every window by itself, or the features of the ground once.",
-)
-@click.option("--min-valid", type=float, default=0.5, show_default=True, help="Least share of a window with data.")
-@click.option(
-    "--edge",
-    type=click.Choice(["drop", "pad"]),
-    default="drop",
-    show_default=True,
-    help="Leave the rim of the survey out, or take what is beyond it as ground without data.",
-)
+@_section("places", "PredictionSection", leave_out=["cells"])
+@click.option("--mode", type=click.Choice(["window", "dense", "auto"]), default="window", show_default=True,
+              help="Compute every window by itself, or the features of the area once (dense).")  # fmt: skip
 @click.option("--more", help="Further bands, separated by commas: logit, n_models, activation.")
-@click.option("--samples", type=_file, help="Samples, for a band with the distance from the nearest one.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="cpu, cuda, cuda:1, …; auto takes a GPU. Several, separated by commas, share the map out.",
-)
-@click.option("--tune", is_flag=True, help="Probe what is fastest here; the last digits may differ from run to run.")
-@click.option("--plan", is_flag=True, help="Only say what the map will take.")
-@click.option("--anew", is_flag=True, help="Begin anew, instead of going on from where an earlier call stopped.")
+@click.option("--samples", type=_file, help="Samples, for a band with the distance to the nearest one.")
+@click.option("--device", default="auto", show_default=True,
+              help="cpu, cuda, cuda:1, …; auto takes a GPU; several, separated by commas, share the map.")  # fmt: skip
+@click.option("--tune", is_flag=True, help="Measure what is fastest here; the last digits may differ between runs.")
+@click.option("--plan", is_flag=True, help="Only print what the map will need.")
+@click.option("--anew", is_flag=True, help="Start again instead of resuming an interrupted map.")
 @_out(".tif or .zarr")
 def predict(
-    model: Path, survey: Path, stride: int | None, mode: str, min_valid: float, edge: str, more: str | None,
-    samples: Path | None, device: str, tune: bool, plan: bool, anew: bool, out: Path,
+    model: Path, survey: Path, places: dict[str, Any], mode: str, more: str | None, samples: Path | None, device: str,
+    tune: bool, plan: bool, anew: bool, out: Path,
 ) -> None:  # fmt: skip
-    """Map the probability of ore with a saved model, of a GeoTIFF or Zarr store of any size."""
+    """Map the probability of ore with a saved model, on a GeoTIFF or Zarr store of any size."""
     import geoprospect as gp
 
     trained, devices = gp.ProspectivityModel.load(model), device.split(",")
-    how: dict[str, Any] = {"mode": mode, "min_valid": min_valid, "edge": edge, "more": _names(more) or (),
-                           "deterministic": not tune}  # fmt: skip
+    bands = [name.strip() for name in more.split(",")] if more else ()
+    how: dict[str, Any] = {"mode": mode, "more": bands, "deterministic": not tune, **places}
     if plan:
-        planned = gp.plan_inference(trained, survey, stride, devices[0], **how)
-        click.echo(planned.summary)
+        click.echo(gp.plan_inference(trained, survey, device=devices[0], **how).summary)
         return
     path = gp.predict_to_cog(
-        trained, survey, out, stride, devices, samples=None if samples is None else gp.read_samples(samples),
+        trained, survey, out, device=devices, samples=None if samples is None else gp.read_samples(samples),
         resume=not anew, progress=sys.stderr.isatty(), **how,
     )  # fmt: skip
     from geoprospect.io.disk_sources import open_source
@@ -352,16 +402,14 @@ def predict(
 
 @cli.command()
 @click.argument("prospectivity", type=_file)
-@click.option("--threshold", type=float, default=0.5, show_default=True, help="Least probability of a target.")
-@click.option("--min-area", type=float, default=0.0, show_default=True, help="Least area in km².")
-@click.option("--deposits", type=_file, help="Known deposits, to tell new targets from known ground.")
+@_section("settings", "TargetsSection")
+@click.option("--deposits", type=_file, help="Known deposits, which mark the targets near them as known.")
 @click.option("--reach", type=float, help="Distance within which a deposit belongs to a target; take half the window.")
-@_where
-@_deposits_crs
+@_known
 @_out(".gpkg")
 def targets(
-    prospectivity: Path, threshold: float, min_area: float, deposits: Path | None, reach: float | None,
-    where: str | None, deposits_crs: str | None, out: Path,
+    prospectivity: Path, settings: dict[str, Any], deposits: Path | None, reach: float | None, known: dict[str, Any],
+    out: Path,
 ) -> None:  # fmt: skip
     """Outline and rank the targets of a probability map."""
     import geoprospect as gp
@@ -369,24 +417,9 @@ def targets(
 
     result = gp.read_survey(prospectivity)
     check_names("prospectivity", ["probability"], list(map(str, result.data_vars)))
-    known = None if deposits is None else gp.read_deposits(deposits, deposits_crs, where)
-    found = gp.delineate(result["probability"], threshold, known, min_area=min_area, reach=reach)
+    near = None if deposits is None else gp.read_deposits(deposits, **known)
+    found = gp.delineate(result["probability"], deposits=near, reach=reach, **settings)
     click.echo(f"{gp.write_layers({'targets': found}, out)}: {len(found)} targets")
-
-
-def _names(text: str | None) -> list[str] | None:
-    """Return the names in a list with commas."""
-    return [name.strip() for name in text.split(",")] if text else None
-
-
-def _codes(texts: tuple[str, ...]) -> list[float | str] | None:
-    """Return numbers as numbers and words as words; None where there is neither."""
-    return [float(text) if re.fullmatch(r"-?\d+(\.\d*)?(e[+-]?\d+)?", text.lower()) else text for text in texts] or None
-
-
-def _whole_number(text: str) -> Any:
-    """Return a number where the text is one; else the text, for the library to refuse."""
-    return int(text) if text.strip().lstrip("+-").isdigit() else text
 
 
 def _report(done: Any) -> None:

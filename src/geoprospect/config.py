@@ -64,9 +64,12 @@ class _Section:
 
 
 def fields_of(section: type[Any]) -> dict[str, FieldInfo]:
-    """Return the fields of a section by name: its own, then those of the classes it is made of."""
-    fields: dict[str, FieldInfo] = section.__pydantic_fields__
-    return {name: fields[name] for one in section.__mro__ for name in inspect.get_annotations(one) if name in fields}
+    """Return the fields of a section by name: its own, then those of the classes it is made of, in their order."""
+    names: list[str] = []
+    for one in section.__mro__:
+        own = list(inspect.get_annotations(one))
+        names = [name for name in names if name not in own] + own
+    return {name: section.__pydantic_fields__[name] for name in names if name in section.__pydantic_fields__}
 
 
 def descriptions_of(section: type[Any]) -> dict[str, str]:
@@ -131,9 +134,9 @@ class GridSection(_Section):
     shape : tuple of int, optional
         Rows and columns of the grid.
     resolution : float, optional
-        Cell size in units of the CRS. Default: a quarter of the sample spacing.
+        Cell size in units of the CRS (default a quarter of the sample spacing).
     crs : str or int, optional
-        CRS of the grid. Default: that of the samples, or their UTM zone where it is geographic.
+        CRS of the grid (default that of the samples, or their UTM zone).
     pad : float
         Margin around the samples, in units of the CRS.
     """
@@ -173,7 +176,7 @@ class BandsSection(_Section):
     path : str
         Raster or vector file.
     name : str, optional
-        Name of the band. Default: that of the file.
+        Name of the band (default that of the file).
     column : str, optional
         Attribute of a polygon layer that holds the classes.
     resampling : str
@@ -247,7 +250,7 @@ class TrainingSection(_Section, _RecipeLeftOut):
     recipe : str
         Recipe that provides the settings which are left out.
     n_models : int
-        Networks for each replicate of background windows; their spread is a band of the map.
+        Networks for each replicate of background windows, whose spread is a band of the map.
     weights : str, optional
         Safetensors file with weights to start from.
     """
@@ -280,12 +283,11 @@ class ValidationSection(_Section):
     block : float, optional
         Side of a square block, in units of the CRS.
     buffer : float, optional
-        Distance between training and test windows. Default: the range of spatial correlation, as far as
-        the area allows.
+        Distance between training and test windows (default the range of spatial correlation, as far as it fits).
     calibrated : bool
         Also calibrate within each fold, which trains twice.
     map_stride : int, optional
-        Cells between windows of the out-of-fold map; 0 for none.
+        Cells between windows of the out-of-fold map, 0 for no map.
     paper_protocol : bool
         Also validate on a held-out random split, as in the paper.
     """
@@ -306,13 +308,13 @@ class PredictionSection(_Section):
     Parameters
     ----------
     stride : int, optional
-        Cells between windows. Default: an eighth of the window.
+        Cells between windows (default an eighth of the window).
     cells : tuple of int, optional
-        Rows and columns of numbered cells. Default: cells as wide as the windows.
+        Rows and columns of numbered cells (default cells as wide as the windows).
     min_valid : float
         Smallest fraction of cells with data in a window.
     edge : str
-        Edge of the survey: left out (drop), or covered as if there were cells without data beyond it (pad).
+        Edge of the survey, left out (drop) or covered as if cells without data followed (pad).
     """
 
     stride: _Positive | None = None

@@ -31,8 +31,6 @@ from geoprospect.geochem.table_options import TableArguments, TableKeywords
 from geoprospect.grid import Grid
 from geoprospect.io.problems import Problem, joint_cure, summed_up
 
-# Arguments that the command line has as options.
-_OPTIONS = ("x", "y", "crs", "elements", "units", "missing", "negative", "zero")
 _LEVELS = ("error", "warning", "note")
 # Signs in a line of the report; rows and columns of its map, whose signs are twice as high as wide; and the fewest
 # samples that a map says anything about.
@@ -685,14 +683,16 @@ def _typed(value: Any) -> str:
 
 
 def _as_options(settings: Mapping[str, Any]) -> str | None:
-    """Return arguments as options of the command line; None where it has no such option."""
+    """Return arguments as options of the command line; None where it has no way to write one."""
     parts: list[tuple[str, object]] = []
     for key, value in settings.items():
-        if key not in _OPTIONS or isinstance(value, Mapping) or value == []:
+        if key == "missing" and not value:
             return None
         several = value if key == "missing" else [",".join(value) if isinstance(value, list | tuple) else value]
+        if isinstance(value, Mapping):
+            several = [f"{name}={one}" for name, one in value.items()]
         parts += [(key, f"{one:.15g}" if isinstance(one, float) else one) for one in several]
-    return " ".join(f"--{key} {shlex.quote(str(one))}" for key, one in parts)
+    return " ".join(f"--{key} {shlex.quote('false' if one is False else str(one))}" for key, one in parts)
 
 
 def _limits(row: Any) -> str:

@@ -26,21 +26,21 @@ class TableOptions:
     Parameters
     ----------
     below : {'half', 'sqrt2', 'nan', 'raise', 'ros', 'lrem'}
-        Replacement of values below detection: limit/2, limit/√2, NaN, an error, or an estimate from the
-        distribution of the element ('ros') or of all elements ('lrem'). `replace_censored` describes the
-        last two. The limits and the marks stay in `Samples.limits` and `Samples.censored`.
+        Replacement of values below detection. It is limit/2, limit/√2, NaN, an error, or an estimate from the
+        distribution of the element ('ros') or of all elements ('lrem'), see `replace_censored`. The limits and
+        the marks stay in `Samples.limits` and `Samples.censored`.
     negative : {'raise', 'below', 'missing'}
-        Meaning of a negative concentration: an error, below its absolute value, or missing.
+        Meaning of a negative concentration. It is an error, below its absolute value, or missing.
     zero : {'keep', 'below', 'missing'}
-        Meaning of a concentration of zero: a value, below an unknown limit, or missing.
+        Meaning of a concentration of zero. It is a value, below an unknown limit, or missing.
     limits : float or mapping, optional
-        Detection limits of values whose cells give none (ND, BDL, a flag beside a zero), for all elements
-        or per element or header. Default: the column of limits ('Cu_dl'), else the limit in the other
+        Detection limit of values whose cells give none (ND, BDL), for all elements or per element or
+        header. Default: the column of limits ('Cu_dl'), else the limit in the other
         cells of the column, else the smallest measured value, with a warning.
     flags : mapping or False, optional
-        Columns of flags per element or header, as ``{"Cu": "Cu_flag"}``; False ignores all flags. Flags mark values
-        below detection ('<', L, N, BDL, U, 1, true) or over range ('>', G). Default: the columns whose
-        names show it ('Cu_bdl', 'Cu_qual'), which are logged.
+        Column of flags of each element or header (default by the names of columns); false ignores flags. An example
+        is ``{"Cu": "Cu_flag"}``. Flags mark values below detection ('<', L, N, BDL, U, 1, true) or over range
+        ('>', G). By default columns such as 'Cu_bdl' and 'Cu_qual' are followed and logged.
     encoding : str, default 'utf-8-sig'
         Encoding of a CSV, such as latin-1, gbk or utf-16. The default reads UTF-8 with or without a byte
         order mark.
@@ -93,20 +93,20 @@ class TableArguments(TableOptions):
     Parameters
     ----------
     x : str, optional
-        Column of x or longitude of a CSV. Default: a column with one of the usual names, which is logged.
+        Column of x or longitude of a CSV (default by the usual names).
     y : str, optional
-        Column of y or latitude of a CSV. Default: a column with one of the usual names, which is logged.
+        Column of y or latitude of a CSV (default by the usual names).
     crs : optional
-        CRS of the coordinates, such as 'EPSG:4326'. A CSV needs it; it is never guessed.
+        CRS of the coordinates, such as EPSG:4326, which a CSV needs. It is never guessed.
     elements : sequence of str, optional
-        Columns to read, by header ('Cu_ppm') or element ('Cu'). Default: every column whose header is an
-        element or oxide, alone or with a method ('Al_XRF'), or ends in a unit.
+        Columns to read, by header or element (default all whose header is an element or has a unit). An element
+        or oxide may stand alone or with a method ('Al_XRF').
     units : str or mapping, optional
-        Unit of all elements, or units per element or header. Default: from the headers, or a row of units
-        below them.
+        Unit of all elements, or units per element or header (default from the headers). A row of units below
+        the headers is read too.
     missing : sequence of float or str, optional
-        Numbers and words that mean missing, besides an empty cell, NA, NaN, N/A, null and none. Examples
-        are -9999 and ND. An empty sequence means that no number does, and that those which look like it
+        Numbers and words that mean missing, such as -9999 or ND. An empty cell, NA, NaN, N/A, null and none
+        always do. An empty sequence means that no number does, and that those which look like it
         are concentrations.
     layer : str, optional
         Layer of a vector file that has several.
