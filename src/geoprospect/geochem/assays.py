@@ -1,4 +1,4 @@
-"""Columns of assays: what their cells say, without a word about what to make of it."""
+"""Cells of one column of assays: values, detection limits, flags, and the problems found in them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ def scan_column(
 
     `flags` is the column that says which values are below or above a limit.
     """
-    column, problems = _of_cells(cells, Column(header, element, unit, *_nothing(len(cells)), ()), lines, reading)
+    n = len(cells)
+    empty = Column(
+        header, element, unit, np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool), ()
+    )
+    column, problems = _of_cells(cells, empty, lines, reading)
     values, limits, below, above = column.values, column.limits, column.below, column.above
     stated = np.unique(limits[below & ~np.isnan(limits)])
     if flags is not None:
@@ -137,10 +141,6 @@ def scan_column(
         if stand_in is not None:
             limits[unknown] = np.broadcast_to(stand_in, unknown.shape)[unknown]
     return replace(column, problems=(*problems, *_counts(column)))
-
-
-def _nothing(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    return np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
 
 
 def _of_cells(

@@ -1,4 +1,4 @@
-"""Tables of samples as they are: every column scanned, every problem found, nothing decided."""
+"""Scan of a table of samples: its coordinates, its columns of assays, and all problems found in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elements of samples and bands of a survey seen as one kind of thing: named columns of values."""
+"""`Table`: elements of samples, or bands of a survey, as named columns of values."""
 
 from __future__ import annotations
 

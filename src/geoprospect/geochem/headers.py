@@ -1,4 +1,4 @@
-"""What the header of a column says: its element, its unit, and whether it holds flags or detection limits."""
+"""`Header`: the element and unit that a column header names, and the columns of flags and limits beside it."""
 
 from __future__ import annotations
 
@@ -120,14 +120,13 @@ def header_tokens(text: str) -> list[str]:
     of_what = fraction is not None and fraction[1].lower() in _ANALYTES_LOWER  # W(ppm) is tungsten
     words = _with_unit(_MASS_FRACTION.sub(r"\1 (", text) if of_what else text)
     tokens = [token for token in re.split(r"[\s_()（）\[\]{},;:.*#?-]+", words.strip()) if token]
-    tokens = [part for token in tokens for part in _parted(token)]
+    words_and_units = [(token, _UNIT_AT_END.fullmatch(token)) for token in tokens]  # CUPPM is Cu and ppm
+    tokens = [
+        part
+        for token, found in words_and_units
+        for part in (found.groups() if found and found[1].lower() in _ANALYTES_LOWER else (token,))
+    ]
     return [*tokens[1:], tokens[0]] if len(tokens) > 1 and _plain(tokens[0]) in _UNITS else tokens
-
-
-def _parted(token: str) -> tuple[str, ...]:
-    """Return an element and the unit that is written with it in one word, or the word."""
-    found = _UNIT_AT_END.fullmatch(token)
-    return found.groups() if found and found[1].lower() in _ANALYTES_LOWER else (token,)
 
 
 def _with_unit(text: str) -> str:
@@ -177,7 +176,8 @@ def assay_headers(
     if elements is None:
         # Beside a bare X, a bare Y is a northing, not yttrium.
         northing = {"Y"} if "X" in names else set()
-        return [h for h in headers if (h.assay or _named_assay(h, with_unit)) and h.text not in northing]
+        assays = [h for h in headers if h.assay or (h.text in with_unit and h.text.lower() in _ANALYTES_LOWER)]
+        return [h for h in assays if h.text not in northing]
     by_text = {h.text: h for h in headers}
     chosen = []
     for wanted in [elements] if isinstance(elements, str) else elements:
@@ -201,10 +201,6 @@ def assay_headers(
     if twice:
         raise InputError(f"elements: {twice[0]!r} stands more than once; name each column once")
     return chosen
-
-
-def _named_assay(header: Header, with_unit: Collection[str]) -> bool:
-    return header.text in with_unit and header.text.lower() in _ANALYTES_LOWER
 
 
 def element_names(headers: Sequence[Header]) -> list[str]:

@@ -315,7 +315,8 @@ def _transformed(data: Data, model: Any, most: int) -> tuple[Data, tuple[int, st
     long_names = _long_names_out(model, table, names)
     units = [f"log10({u})" if u else "log10" for u in table.units] if _is_log10(model) else ["1"] * len(names)
     if isinstance(data, Samples):
-        return as_samples(data, names, columns, units, _log_limits(data) if _is_log10(model) else None), partial
+        limits = np.log10(np.where(data.limits > 0, data.limits, np.nan)) if _is_log10(model) else None
+        return as_samples(data, names, columns, units, limits), partial
     return as_survey(data, names, columns, units, long_names), partial
 
 
@@ -453,11 +454,6 @@ def _long_names_out(model: Any, table: Table, names: list[str]) -> list[str]:
     return [f"{known.get(name, name)} ({words})" for name in names]
 
 
-def _log_limits(samples: Samples) -> Floats:
-    """Return the logarithms of detection limits; a limit of 0 has none."""
-    return np.log10(np.where(samples.limits > 0, samples.limits, np.nan))
-
-
 def _lazy_log10(survey: xr.Dataset, model: Any) -> xr.Dataset:
     """Return the logarithms of bands that are computed later; so are their checks."""
     from geoprospect.geochem.log_ratios import check_positive
@@ -545,7 +541,7 @@ def standardize(data: Data, method: Literal["zscore", "minmax", "robust"] = "zsc
     check_choice("method", method, ("zscore", "minmax", "robust"))
     table = table_of(data)
     words = {"zscore": "z-score", "minmax": "0 to 1", "robust": "robust z-score"}[method]
-    offset, scale = np.array(_scales(table, method)).T
+    offset, scale = np.array([_scale(table, name, values, method) for name, values, _ in table.items()]).T
     constants = pd.DataFrame(
         {"offset": offset, "scale": scale, "units": table.units, "method": method},
         index=pd.Index(table.names, name="element" if isinstance(data, Samples) else "band"),
@@ -557,10 +553,6 @@ def standardize(data: Data, method: Literal["zscore", "minmax", "robust"] = "zsc
         return as_samples(data, table.names, columns, ["1"] * len(columns), limits), constants
     bands = [column.astype(np.float32) for column in columns]
     return as_survey(data, table.names, bands, ["1"] * len(bands), long_names), constants
-
-
-def _scales(table: Table, method: str) -> list[tuple[float, float]]:
-    return [_scale(table, name, values, method) for name, values, _ in table.items()]
 
 
 def _scale(table: Table, name: str, values: NDArray[Any], method: str) -> tuple[float, float]:

@@ -122,14 +122,12 @@ def _notation(column: pd.Series) -> dict[str, str]:
             found.setdefault(kind, cell)
         elif "," in cell:
             return {}
+    if found.keys() - {"1 234"}:
+        return found
     # A blank between digits is more often one between words.
-    return found if not found.keys() <= {"1 234"} or _mostly_numbers(cells) else {}
-
-
-def _mostly_numbers(cells: Sequence[str]) -> bool:
     filled = [cell.strip() for cell in cells if cell.strip()]
     numbers = sum(bool(_PLAIN_NUMBER.fullmatch(cell) or _NOTATIONS["1 234"].fullmatch(cell)) for cell in filled)
-    return 2 * numbers > len(filled)
+    return found if 2 * numbers > len(filled) else {}
 
 
 def _decimal_points(column: pd.Series) -> tuple[bool, str]:

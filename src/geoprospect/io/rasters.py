@@ -1,4 +1,4 @@
-"""Rasters in: the only place that opens a raster file; `exports` writes them."""
+"""Readers of rasters and of vector layers as bands on a grid."""
 
 from __future__ import annotations
 

@@ -96,7 +96,12 @@ class InMemory:
             # Not the values of what xarray would have to read for that: its file, as it stands.
             lazily = not getattr(band.variable, "_in_memory", True) and band.chunks is None and kept.exists()
             tokens[name] = [str(kept), *stamp(kept)] if lazily else tokenize(band.variable.data)
-        return {"kind": "Dataset", "grid": grid_as_json(self.grid), "bands": tokens, "units": _of(self.units, bands)}
+        return {
+            "kind": "Dataset",
+            "grid": grid_as_json(self.grid),
+            "bands": tokens,
+            "units": {name: self.units[name] for name in bands},
+        }
 
 
 class Padded:
@@ -162,7 +167,3 @@ def stamp(file: Path) -> list[int]:
     """Return size and time of the last change, in ns."""
     found = file.stat()
     return [found.st_size, found.st_mtime_ns]
-
-
-def _of(values: dict[str, str], bands: tuple[str, ...]) -> dict[str, str]:
-    return {name: values[name] for name in bands}

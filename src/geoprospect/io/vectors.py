@@ -1,4 +1,4 @@
-"""Results as layers that a GIS opens."""
+"""Writer of vector layers to a GeoPackage."""
 
 from __future__ import annotations
 
