@@ -7,6 +7,7 @@ from pathlib import Path
 # Several test processes share the cores: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import example_counts
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -83,4 +84,6 @@ class Watch:
 
 
 def pytest_configure(config):
+    # Fewer generated examples where slow tests are left out.
+    example_counts.leave_out_slow = "not slow" in config.option.markexpr
     config.pluginmanager.register(Watch(), "geoprospect-watch")

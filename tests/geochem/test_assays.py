@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from example_counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -751,7 +752,7 @@ def typed(call):
 
 
 @given(st.lists(st.tuples(cells, cells, st.sampled_from(["", "<", "L", "G", "H", "1", "!"])), min_size=1, max_size=6))
-@settings(max_examples=150)
+@settings(max_examples=examples(50, 150))
 def test_any_mixture_is_read_or_refused_and_the_call_that_is_proposed_helps(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "mixture.csv"
     lines = [f'{100 + k},22,"{a}","{b}",{flag}' for k, (a, b, flag) in enumerate(rows)]

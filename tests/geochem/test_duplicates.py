@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from example_counts import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geoprospect as gp
@@ -234,6 +235,7 @@ def test_samples_are_needed_and_degrees_across_the_antimeridian_are_not_projecte
 GROUPS = st.lists(st.lists(st.floats(0.5, 500), min_size=1, max_size=4), min_size=2, max_size=70)
 
 
+@settings(max_examples=examples(30, 100))
 @given(GROUPS, st.sampled_from([1e-3, 10.0, 1000.0, 1e4]), st.randoms(use_true_random=False))
 def test_units_change_only_what_has_a_unit_and_the_order_of_places_nothing(groups, factor, random):
     before = duplicate_precision(in_groups(groups)).loc["Cu"].drop("unit").astype(float)
@@ -246,6 +248,7 @@ def test_units_change_only_what_has_a_unit_and_the_order_of_places_nothing(group
     np.testing.assert_allclose(after[steady], before[steady], rtol=1e-6, atol=1e-9)
 
 
+@settings(max_examples=examples(30, 100))
 @given(GROUPS)
 def test_shares_and_probabilities_are_between_0_and_1(groups):
     found = duplicate_precision(in_groups(groups)).loc["Cu"]

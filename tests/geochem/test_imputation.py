@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from example_counts import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -72,6 +73,7 @@ def test_a_share_of_the_limit_or_nothing_takes_the_place(method, factor):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=examples(30, 100))
 @given(seed=st.integers(0, 2**32), share=st.floats(0.02, 0.7), gaps=st.floats(0, 0.3))
 def test_measured_and_missing_stay_and_estimates_lie_between_zero_and_their_limit(method, seed, share, gaps):
     rng = np.random.default_rng(seed)

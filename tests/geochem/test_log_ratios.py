@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from example_counts import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import chi2
@@ -58,6 +59,7 @@ def test_pivot_coordinates_are_those_of_fiserova_and_hron():
 # -- the geometry ------------------------------------------------------------------------------
 
 
+@settings(max_examples=examples(40, 100))
 @given(compositions)
 def test_clr_is_centred_and_blind_to_the_scale_of_a_sample(parts):
     ratios = CLR().fit_transform(parts)
@@ -65,6 +67,7 @@ def test_clr_is_centred_and_blind_to_the_scale_of_a_sample(parts):
     np.testing.assert_allclose(CLR().fit_transform(parts * 7), ratios, atol=1e-9)
 
 
+@settings(max_examples=examples(40, 100))
 @given(compositions, st.integers(0, 99))
 def test_ilr_keeps_the_distances_of_clr(parts, seed):
     order = np.random.default_rng(seed).permutation(parts.shape[1]).astype(str)
@@ -82,6 +85,7 @@ def test_alr_does_not_keep_distances():
 
 
 @pytest.mark.parametrize("model", RATIOS, ids=repr)
+@settings(max_examples=examples(25, 100))
 @given(parts=compositions)
 def test_the_way_back_leads_to_the_closed_parts(model, parts):
     whole = 1.1 * parts.sum(axis=1).max()

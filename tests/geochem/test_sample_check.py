@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from example_counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
@@ -248,7 +249,7 @@ PLAIN = {"crs": "EPSG:4326", "missing": None, "negative": "raise", "zero": "keep
          "flags": None}  # fmt: skip
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(30, 120))
 @given(TABLES, ARGUMENTS)
 @example(
     {"x": ["110.1"], "y": ["22.1"], "Cu_ppm": ["<0.5"], "Fe_pct": ["ND"], "Au": [""], "Au_flag": ["?"]},
@@ -288,6 +289,7 @@ def test_the_map_has_north_at_the_top_and_west_at_the_left():
     assert len(body) == len(body[0]) * 0.6 / 2  # a sign is twice as high as wide
 
 
+@settings(max_examples=examples(40, 100))
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=60))
 def test_every_point_is_on_the_map_and_the_map_is_no_larger_than_it_may_be(points):
     x, y = np.array(points).T

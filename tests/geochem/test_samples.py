@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from example_counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
@@ -376,6 +377,7 @@ def test_sentinels_are_taken_out_before_negatives_mean_anything(table):
     np.testing.assert_array_equal(samples.values[:, 0], [5, 1, math.nan])
 
 
+@settings(max_examples=examples(25, 100))
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=10))
 def test_each_policy_treats_negatives_and_nothing_else(tmp_path_factory, values):
     path = tmp_path_factory.getbasetemp() / "negatives.csv"
@@ -649,6 +651,7 @@ def test_samples_that_share_a_place_are_counted(table):
     assert caught[0].filename == __file__
 
 
+@settings(max_examples=examples(40, 100))
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
 def test_the_count_of_shared_places_is_right(tmp_path_factory, places):
     path = tmp_path_factory.getbasetemp() / "places.csv"
@@ -911,6 +914,7 @@ numbers = st.floats(0, 9998)  # beyond that, some look like codes for 'no value'
 degrees = st.tuples(st.floats(-89, 89), st.floats(-89, 89))
 
 
+@settings(max_examples=examples(40, 100))
 @given(st.lists(st.tuples(degrees, numbers, numbers), min_size=1, max_size=9, unique_by=lambda row: row[0]))
 def test_values_come_through_a_table_exactly(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "exact.csv"
@@ -940,7 +944,7 @@ def read_or_refuse(path, **settings):
 
 
 @given(st.lists(scraps, max_size=60).map("".join), st.sampled_from(["EPSG:4326", UTM]))
-@settings(max_examples=300)
+@settings(max_examples=examples(100, 300))
 @example("lon,lat,Cu_ppm\n110,22,5\n", "EPSG:4326")
 @example("x,y,Cu_ppm\n1e308,-1e308,5\n1,1,5\n", UTM)
 def test_any_text_is_read_or_refused(tmp_path_factory, text, crs):
@@ -951,7 +955,7 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text, crs):
 
 
 @given(st.binary(max_size=200), st.sampled_from(["utf-8-sig", "utf-16", "gbk", "latin-1", "utf-7", "utf-32"]))
-@settings(max_examples=200)
+@settings(max_examples=examples(70, 200))
 @example("lon,lat,Cu_ppm\n110,22,5\n".encode("utf-16"), "utf-16")
 def test_any_bytes_are_read_or_refused(tmp_path_factory, data, encoding):
     for name in ("fuzz.csv", "fuzz.csv.gz"):
@@ -962,7 +966,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data, encoding):
 
 
 @given(st.lists(scraps, min_size=1, max_size=40).map("".join))
-@settings(max_examples=200)
+@settings(max_examples=examples(70, 200))
 def test_any_row_below_a_good_header_is_read_or_refused(tmp_path_factory, row):
     path = tmp_path_factory.getbasetemp() / "row.csv"
     path.write_text(f"lon,lat,Cu_ppm\n110,22,5\n{row}\n", encoding="utf-8", newline="")
@@ -1296,7 +1300,7 @@ def deposits_or_refusal(path, **settings):
 
 
 @given(st.lists(scraps, max_size=40).map("".join))
-@settings(max_examples=150)
+@settings(max_examples=examples(50, 150))
 def test_any_text_is_read_as_deposits_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "deposits_fuzz.csv"
     path.write_text(f"lon,lat,name\n110,22,A\n{text}", encoding="utf-8", newline="")
@@ -1308,7 +1312,7 @@ words = st.sampled_from("name == 'A' grade ( ) . str < @ __x__ [ ] ` and not 1".
 
 
 @given(st.text(max_size=40) | st.lists(words, max_size=9).map(" ".join))
-@settings(max_examples=150)
+@settings(max_examples=examples(50, 150))
 @example("name == 'A'")
 def test_any_filter_is_applied_or_refused(tmp_path_factory, where):
     path = tmp_path_factory.getbasetemp() / "filter_fuzz.csv"

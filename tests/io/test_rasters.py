@@ -499,12 +499,12 @@ def test_the_rasters_of_the_arabian_shield_come_onto_the_grid_of_its_samples(dat
             known = source.read(1, masked=True).filled(np.nan)
             assert band.min() >= np.nanmin(known)
             assert band.max() <= np.nanmax(known)
-            # A cell holds about what the raster says at its middle.
-            x, y = np.meshgrid(grid.x, grid.y)
+            # A cell holds about what the raster says at its middle; every third row is enough to see that.
+            x, y = np.meshgrid(grid.x, grid.y[::3])
             points = np.array(Transformer.from_crs(grid.crs, source.crs, always_xy=True).transform(x, y))
-            there = np.array([value[0] for value in source.sample(points.reshape(2, -1).T)]).reshape(grid.shape)
-        both = np.isfinite(there) & band.notnull().values
-        here, there = band.values[both], there[both]
+            there = np.array([value[0] for value in source.sample(points.reshape(2, -1).T)]).reshape(x.shape)
+        both = np.isfinite(there) & band.notnull().values[::3]
+        here, there = band.values[::3][both], there[both]
         shifted = np.corrcoef(here[:-7], there[7:])[0, 1]
         assert np.corrcoef(here, there)[0, 1] > max(0.7, shifted), path.stem
 
