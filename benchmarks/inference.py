@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import geoprospect as gp
 from geoprospect.io.sources import InMemory
-from geoprospect.models.networks import NETWORKS, build_network
+from geoprospect.models.architectures import ARCHITECTURES
+from geoprospect.models.networks import build_network
 from geoprospect.prediction.engine import Engine, Ground, tiles
 from geoprospect.prediction.predict import settings_for
 
@@ -224,7 +225,7 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cells", type=int, default=1024)
     parser.add_argument("--strides", type=int, nargs="+", help="of the first table; default 64 on a CPU, 32 on a GPU")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", default=list(ARCHITECTURES))
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     device = torch.device(asked.device)

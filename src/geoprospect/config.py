@@ -255,7 +255,7 @@ class TrainingSection(_Section, _RecipeLeftOut):
         Safetensors file with weights to start from.
     """
 
-    network: Literal["resnet50", "resnet18", "mobilenet_v2", "googlenet", "shufflenet_v2_x1_0"] = "resnet50"
+    network: _Network = "resnet50"
     recipe: Literal["default", "gao2022", "quick"] = "default"
     n_models: _Positive = 1
     weights: str | None = None

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 import geoprospect as gp
 from geoprospect.errors import DataWarning, DeviceError, DivergenceError, InputError
 from geoprospect.models import dense
+from geoprospect.models.architectures import ARCHITECTURES
 from geoprospect.models.dense import Dense, DenseCheck
-from geoprospect.models.networks import EXACT_HALO, NETWORKS, Crop, build_network, last_features, set_halo
+from geoprospect.models.networks import Crop, build_network, last_features, set_halo
 from geoprospect.prediction import engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,12 +50,12 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
 @pytest.mark.parametrize(("name", "stride", "crop"), [
     ("mobilenet_v2", 32, 40), ("googlenet", 32, 33), (SMALL, 32, 96), (SMALL, 8, 28),
     pytest.param("resnet18", 32, 33, marks=pytest.mark.slow),
-    *(pytest.param(name, stride, crop, marks=pytest.mark.slow) for name in NETWORKS
+    *(pytest.param(name, stride, crop, marks=pytest.mark.slow) for name in ARCHITECTURES
       for stride, crop in ((32, 224), (16, 96), (8, 57), (4, 40))),
 ])  # fmt: skip
 def test_windows_of_a_tile_are_windows_with_their_context(name: str, stride: int, crop: int) -> None:
     network = lively(build_network(name, 3)).double()
-    assert Dense(network, crop, stride).halo == EXACT_HALO[name]
+    assert Dense(network, crop, stride).halo == ARCHITECTURES[name].exact_halo
     assert largest_difference(network, crop, stride) < 1e-12
 
 
@@ -349,7 +350,7 @@ def test_a_dense_map_has_the_windows_with_context_where_they_lie() -> None:
     rows, cols = (np.array(a) * 20 for a in zip(*places, strict=True))
     nothing = np.zeros(len(rows), dtype=int)
     windows = gp.Windows(GRID, rows, cols, nothing, nothing - 1, [], np.empty((0, 2)), 60, 60)
-    expected = gp.predict_windows(model, survey, windows, "cpu", halo=EXACT_HALO[SMALL])
+    expected = gp.predict_windows(model, survey, windows, "cpu", halo=ARCHITECTURES[SMALL].exact_halo)
     np.testing.assert_allclose(found.probability.values[tuple(np.transpose(places))], expected, atol=1e-5)
     assert found.probability.shape == gp.predict(as_model(0, crop=60), survey, 20, "cpu").probability.shape
     assert found.attrs["mode"] == "dense"

@@ -2,22 +2,26 @@
 
 import os
 import pickle
+import re
+import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import geopandas as gpd
+import numpy as np
 import pytest
 import torch
 import torchvision
+from affine import Affine
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import geoprospect as gp
 from geoprospect.errors import DataWarning, DependencyError, InputError, MissingFileError
+from geoprospect.models.architectures import ARCHITECTURES, Architecture
 from geoprospect.models.networks import (
-    EXACT_HALO,
-    FEATURE_ORIGIN,
-    NETWORKS,
     Crop,
     build_network,
     group_count,
@@ -28,16 +32,10 @@ from geoprospect.models.networks import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-HEADS = ("fc.", "classifier.")
-FIRST = {
-    "resnet50": "conv1.weight",
-    "resnet18": "conv1.weight",
-    "mobilenet_v2": "features.0.0.weight",
-    "googlenet": "conv1.conv.weight",
-    "shufflenet_v2_x1_0": "conv1.0.weight",
-}
+FIRST = {name: f"{one.first_convolution}.weight" for name, one in ARCHITECTURES.items()}
 SMALL = "shufflenet_v2_x1_0"
-LIGHT = [name for name in NETWORKS if name != "resnet50"]  # resnet18 is of its class
+OF_TORCHVISION = [name for name in ARCHITECTURES if hasattr(torchvision.models, name)]
+LIGHT = [name for name in OF_TORCHVISION if name != "resnet50"]  # resnet18 is of its class
 
 
 def torchvisions_own(name: str, classes: int = 2) -> nn.Module:
@@ -107,7 +105,7 @@ def test_a_network_is_torchvisions_own_but_for_its_first_convolution(name: str, 
         assert network.eval()(torch.zeros(2, n_bands, 16, 16)).shape == (2, 2)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", OF_TORCHVISION)
 def test_with_torchvisions_weights_every_bit_of_the_logits_is_torchvisions(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     own = lived_in(torchvisions_own(name))
@@ -142,7 +140,7 @@ def test_a_head_for_other_classes_is_left_out_and_the_trunk_is_taken(name: str, 
     mine = build_network(name, 3, saved(own, tmp_path / "imagenet.safetensors"), seed=4).state_dict()
     fresh = build_network(name, 3, seed=4).state_dict()
     for key, tensor in own.state_dict().items():
-        source = fresh[key] if key.startswith(HEADS) else tensor
+        source = fresh[key] if key.startswith(ARCHITECTURES[name].head) else tensor
         assert torch.equal(mine[key], source), key
 
 
@@ -464,7 +462,7 @@ def smooth(network: nn.Module) -> nn.Module:
     return network.double().eval()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_a_feature_sees_is_as_wide_as_the_halo_and_lies_about_its_place(name: str) -> None:
     """The first and the last cell on which a feature depends, from the gradient."""
     network = smooth(build_network(name, 1))
@@ -475,15 +473,15 @@ def test_what_a_feature_sees_is_as_wide_as_the_halo_and_lies_about_its_place(nam
     (gradient,) = torch.autograd.grad(kept[0].sum(dim=(0, 1, 3))[10], strip)
     seen = torch.nonzero(gradient.abs().sum(dim=(0, 1, 3))).ravel()
     first, last = int(seen[0]) - 320, int(seen[-1]) - 320
-    assert (first + last) / 2 == FEATURE_ORIGIN[name]
+    assert (first + last) / 2 == ARCHITECTURES[name].feature_origin
     needed = max(-first, last - 31)  # beyond a window of 32 cells, which has one feature
-    assert EXACT_HALO[name] - 32 < needed <= EXACT_HALO[name]
+    assert ARCHITECTURES[name].exact_halo - 32 < needed <= ARCHITECTURES[name].exact_halo
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_with_the_exact_halo_features_are_those_of_the_whole_raster(name: str) -> None:
     """On a strip that is cut along its length only; what is cut off is 32 cells at both ends."""
-    halo = EXACT_HALO[name]
+    halo = ARCHITECTURES[name].exact_halo
     network = loud(lived_in(build_network(name, 1))).double().eval()
     draws = torch.Generator().manual_seed(1)
     whole = torch.randn(1, 1, 64 + 2 * (halo + 32), 32, generator=draws, dtype=torch.float64)
@@ -496,7 +494,7 @@ def test_with_the_exact_halo_features_are_those_of_the_whole_raster(name: str) -
 
 
 def test_pixels_beyond_the_exact_halo_change_nothing_and_those_within_do() -> None:
-    halo = EXACT_HALO[SMALL]
+    halo = ARCHITECTURES[SMALL].exact_halo
     network = smooth(build_network(SMALL, 1))
     set_halo(network, halo + 32)
     side = 32 + 2 * (halo + 32)
@@ -526,7 +524,7 @@ def test_a_halo_is_cut_off_before_the_pooling_and_no_halo_is_the_plain_network(
         again = network(x)
     assert kept.shape == window.shape  # as many as the window has by itself
     assert torch.equal(kept, inside[..., 1 : 1 + window.shape[2], 1 : 1 + window.shape[3]])
-    head = network.get_submodule("classifier" if name == "mobilenet_v2" else "fc")
+    head = network.get_submodule(ARCHITECTURES[name].head)
     torch.testing.assert_close(cut, head(kept.mean(dim=(2, 3))))
     assert torch.equal(again, plain)
     assert not torch.allclose(cut, plain)
@@ -570,3 +568,58 @@ def test_windows_that_are_too_small_for_googlenet_are_refused_in_words() -> None
         assert network(torch.zeros(1, 1, 15, 15)).shape == (1, 2)
         with pytest.raises(InputError, match=r"'googlenet': windows of 20 x 14 cells.*needs 15 at least"):
             network(torch.zeros(1, 1, 20, 14))
+
+
+# ---------------------------------------------------------------- the registry
+
+
+class Toy(nn.Module):
+    """Two convolutions, a pooling and a head, under names that no architecture of torchvision has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.body = nn.Conv2d(8, 8, 3, stride=16, padding=1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.answer = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        found: Tensor = self.answer(self.pool(self.body(self.stem(x))).flatten(1))
+        return found
+
+
+def test_one_entry_is_all_that_a_new_architecture_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    toy = Architecture(Toy, "stem.0", "pool", "answer", exact_halo=32, smallest=6)
+    monkeypatch.setitem(ARCHITECTURES, "toy", toy)
+    grid = gp.Grid("EPSG:32649", Affine(10, 0, 0, 0, -10, 0), (32, 32))
+    levels = np.random.default_rng(0).normal(size=(2, 32, 32)).astype(np.float32)
+    survey = grid.dataset(dict(zip(("Cu", "Au"), levels, strict=True)))
+    deposits = gpd.GeoDataFrame(geometry=gpd.points_from_xy([85.0, 235.0], [-85.0, -235.0]), crs=grid.crs)
+    windows = gp.sample_windows(survey, deposits, 8, 8, 8, 8, rng=0)
+    model = gp.train(windows, survey, "toy", epochs=2, dropout=0.1, device="cpu", rng=0)
+    assert (model.network, model.networks[0].get_submodule("stem.0").in_channels) == ("toy", 2)
+    result = gp.predict(model, survey, 8, "cpu")
+    assert result.attrs["network"] == "toy"
+    assert np.isfinite(result.probability).all()
+    again = gp.ProspectivityModel.load(model.save(tmp_path / "model"))
+    assert gp.predict(again, survey, 8, "cpu").probability.equals(result.probability)
+    with pytest.raises(InputError, match="network='toy': windows of 5 x 5 cells are too small"):
+        model.networks[0](torch.zeros(1, 2, 5, 5))
+
+
+def test_the_guide_lists_every_architecture_with_its_context() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| `"(\w+)"` \|[^|]*\| (\d+) \|', guide, re.MULTILINE)
+    assert rows == [(name, str(one.exact_halo)) for name, one in ARCHITECTURES.items()]
+
+
+def test_the_configuration_takes_every_architecture() -> None:
+    assert get_args(gp.Config.model_fields["training"].annotation.model_fields["network"].annotation) == tuple(
+        ARCHITECTURES
+    )
+
+
+def test_listing_the_architectures_loads_no_torch() -> None:
+    code = "import sys, geoprospect.models.architectures, geoprospect.config; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.split() == [b"False"]

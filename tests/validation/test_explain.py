@@ -23,8 +23,9 @@ from geoprospect.errors import (
     NameNotFoundError,
     SeparationError,
 )
+from geoprospect.models.architectures import ARCHITECTURES
 from geoprospect.models.model import ProspectivityModel
-from geoprospect.models.networks import NETWORKS, build_network
+from geoprospect.models.networks import build_network
 from geoprospect.prediction.predict import predict_windows
 from geoprospect.validation import explain
 from geoprospect.validation.explain import attribute, element_importance
@@ -346,7 +347,7 @@ def test_shares_of_a_linear_network_are_its_weights_times_the_bands() -> None:
         np.testing.assert_allclose(result[name].values[inside], weight * bands[name][inside] / 64, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet50"])
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "resnet50"])
 def test_shares_add_up_to_the_difference_of_the_log_odds(name: str) -> None:
     """The axiom of completeness, on the map."""
     draws = np.random.default_rng(2)

@@ -26,7 +26,8 @@ from torch import Tensor, fx, nn
 
 from geoprospect._checks import check_int, check_number
 from geoprospect.errors import InputError
-from geoprospect.models.networks import FEATURE_STRIDE, Crop, graph_of, in_full, last_features, set_halo
+from geoprospect.models.architectures import FEATURE_STRIDE
+from geoprospect.models.networks import Crop, graph_of, in_full, last_features, set_halo
 
 STRIDES = (4, 8, 16, 32)  # cells from one feature to the next that a trunk can be turned to
 # Modules and functions that treat every cell alike.

@@ -14,9 +14,10 @@ from geoprospect._devices import resolve_device
 from geoprospect.errors import InputError
 from geoprospect.models._patches import channels_last, gather
 from geoprospect.models.applicability import Applicability, Reference
+from geoprospect.models.architectures import FEATURE_STRIDE
 from geoprospect.models.dense import Dense
 from geoprospect.models.model import ProspectivityModel, check_fit
-from geoprospect.models.networks import FEATURE_STRIDE, head_of, with_projection
+from geoprospect.models.networks import head_of, with_projection
 from geoprospect.windows.spatial_folds import held_out
 from geoprospect.windows.windows import Windows
 

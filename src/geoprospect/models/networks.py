@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import operator
 import os
 import warnings
@@ -18,41 +19,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geoprospect._checks import check_choice, check_input_file, check_int, check_number, user_level
 from geoprospect.errors import DataWarning, DependencyError, InputError
+from geoprospect.models.architectures import ARCHITECTURES, FEATURE_STRIDE, Architecture, torchvision_models
 
-# Name of the network and of its first convolution, as torchvision calls them.
-_FIRST_CONVOLUTION = {
-    "resnet50": "conv1",
-    "resnet18": "conv1",
-    "mobilenet_v2": "features.0.0",
-    "googlenet": "conv1.conv",
-    "shufflenet_v2_x1_0": "conv1.0",
-}
-NETWORKS = tuple(_FIRST_CONVOLUTION)
 NORMS = ("batch", "group")
-# Where the last features leave the trunk: the pooling, or the trunk that a function pools.
-_TRUNK_END = {
-    "resnet50": "avgpool",
-    "resnet18": "avgpool",
-    "mobilenet_v2": "features",
-    "googlenet": "avgpool",
-    "shufflenet_v2_x1_0": "conv5",
-}
-FEATURE_STRIDE = 32  # cells of the input from one of the last features to the next, in all of them
-# Cells of context from which on the features of a window are those of the whole raster, up to the
-# next multiple of the stride. Holds for batch normalisation in evaluation; a group's mean reaches everywhere.
-EXACT_HALO = {
-    "resnet50": 224,
-    "resnet18": 224,
-    "mobilenet_v2": 256,
-    "googlenet": 192,
-    "shufflenet_v2_x1_0": 288,
-}
-# Middle of what the first feature sees, in cells from the middle of the input's first cell. Paddings on
-# both sides and strides of 2 put it on the first cell; googlenet pools without padding.
-FEATURE_ORIGIN = {"resnet50": 0, "resnet18": 0, "mobilenet_v2": 0, "googlenet": 22, "shufflenet_v2_x1_0": 0}
-_SMALLEST_FOR_GOOGLENET = 15  # cells, of which four halvings leave one; the others take any
 _GROUPS = 32  # of Wu & He (2018)
-_HEADS = ("fc.", "classifier.")
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _AUXILIARY = ("aux1.", "aux2.")  # heads that GoogLeNet has in training only
 
@@ -70,8 +40,8 @@ def build_network(
 
     Parameters
     ----------
-    name : {'resnet50', 'resnet18', 'mobilenet_v2', 'googlenet', 'shufflenet_v2_x1_0'}
-        Architecture, as in torchvision; the names in its state are torchvision's too.
+    name : str
+        A key of `geoprospect.models.architectures.ARCHITECTURES`. The names in the state are those of torchvision.
     n_bands : int
         Number of input bands.
     weights : path-like, optional
@@ -111,19 +81,19 @@ def build_network(
     .. [1] Wu, Y. & He, K. (2018). Group normalization. ECCV, 3-19.
        https://doi.org/10.1007/978-3-030-01261-8_1
     """
-    check_choice("network", name, NETWORKS)
+    architecture = ARCHITECTURES[check_choice("network", name, ARCHITECTURES)]
     check_choice("norm", norm, NORMS)
     n_bands = check_int("n_bands", n_bands)
     share = None if dropout is None else _check_dropout(dropout)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
-        network = _widened(name, n_bands)
+        network = _widened(name, architecture, n_bands)
         # Last, so that the other weights are those of the network without it.
         if share is not None:
-            _set_dropout(network, share)
+            _set_dropout(network, architecture.head, share)
     if norm == "group":
         _group_norms(network)
-    _insert_crop(network, _TRUNK_END[name])
+    _insert_crop(network, architecture.trunk_end)
     if weights is not None:
         _load(network, name, n_bands, weights)
     return network
@@ -172,7 +142,7 @@ def graph_of(network: nn.Module) -> fx.GraphModule:
 
     Every batch normalisation is in the weights of the convolution before it.
     """
-    shuffle = _torchvision_models().shufflenetv2.channel_shuffle
+    shuffle = torchvision_models().shufflenetv2.channel_shuffle
 
     class Tracer(fx.Tracer):
         def is_leaf_module(self, module: nn.Module, name: str) -> bool:
@@ -310,31 +280,29 @@ class _DropoutLinear(nn.Linear):
         return f"{super().extra_repr()}, dropout={self.share}"
 
 
-def _widened(name: str, n_bands: int) -> nn.Module:
-    """Return torchvision's network with its first convolution for `n_bands`."""
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
-    network: nn.Module = getattr(_torchvision_models(), name)(weights=None, num_classes=2, **options)
-    first = network.get_submodule(_FIRST_CONVOLUTION[name])
+def _widened(name: str, architecture: Architecture, n_bands: int) -> nn.Module:
+    """Return the network with its first convolution for `n_bands`."""
+    network, path = architecture.constructor(), architecture.first_convolution
+    first = network.get_submodule(path)
     if not isinstance(first, nn.Conv2d):
-        raise _unsupported(f"{_FIRST_CONVOLUTION[name]} of {name} is no convolution")
+        raise _unsupported(f"{path} of {name} is no convolution")
     if n_bands != first.in_channels:
         shape: Any = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
         widened = nn.Conv2d(n_bands, first.out_channels, bias=first.bias is not None, **shape)
         nn.init.kaiming_normal_(widened.weight, mode="fan_out", nonlinearity="relu")
-        network.set_submodule(_FIRST_CONVOLUTION[name], widened)
-    if name == "googlenet":
-        network.transform_input = False  # type: ignore[assignment]  # its RGB statistics mean nothing for element bands
-        network.register_forward_pre_hook(_check_googlenet)
+        network.set_submodule(path, widened)
+    if architecture.smallest > 1:
+        network.register_forward_pre_hook(functools.partial(_check_size, name=name, smallest=architecture.smallest))
     return network
 
 
-def _check_googlenet(network: nn.Module, given: tuple[Tensor, ...]) -> None:
-    """Say in words of the user what would fail in a pooling without padding."""
+def _check_size(network: nn.Module, given: tuple[Tensor, ...], name: str, smallest: int) -> None:
+    """Raise an error that names the argument, before a layer fails without one."""
     height, width = given[0].shape[-2:]
-    if min(height, width) < _SMALLEST_FOR_GOOGLENET:
+    if min(height, width) < smallest:
         raise InputError(
-            f"network='googlenet': windows of {height} x {width} cells are too small, it needs "
-            f"{_SMALLEST_FOR_GOOGLENET} at least; take larger crops or another network, for example 'resnet18'"
+            f"network={name!r}: windows of {height} x {width} cells are too small, it needs {smallest} at least; take "
+            "larger crops or another network, for example 'resnet18'"
         )
 
 
@@ -345,18 +313,18 @@ def _check_dropout(dropout: float) -> float:
     return share
 
 
-def _set_dropout(network: nn.Module, share: float) -> None:
+def _set_dropout(network: nn.Module, path: str, share: float) -> None:
     """Drop `share` of the head's input: in the architecture's own dropout, or in a head that does it."""
     own = [module for module in network.modules() if isinstance(module, nn.Dropout)]
     for module in own:
         module.p = share
     if not own:
-        head = network.get_submodule("fc")
+        head = network.get_submodule(path)
         if not isinstance(head, nn.Linear):
             raise _unsupported(f"the head of {type(network).__name__} is not linear")
         dropping = _DropoutLinear(head.in_features, head.out_features)
         dropping.weight, dropping.bias, dropping.share = head.weight, head.bias, share
-        network.set_submodule("fc", dropping)
+        network.set_submodule(path, dropping)
 
 
 def _group_norms(network: nn.Module) -> None:
@@ -389,17 +357,6 @@ def _unsupported(what: str) -> DependencyError:
     return DependencyError(f"torchvision: {what}; this release of torchvision is not supported")
 
 
-def _torchvision_models() -> Any:
-    try:
-        from torchvision import models
-    except (ImportError, RuntimeError, AttributeError) as err:  # mixed builds raise RuntimeError
-        raise DependencyError(
-            f"torchvision cannot be used with torch {torch.__version__} ({err}); install both from one index: "
-            "pip install --force-reinstall torch torchvision"
-        ) from err
-    return models
-
-
 def _load(network: nn.Module, name: str, n_bands: int, weights: str | os.PathLike[str]) -> None:
     """Load a state, its first convolution brought to `n_bands`; a head of other classes stays random."""
     file = check_input_file("weights", weights)
@@ -412,17 +369,17 @@ def _load(network: nn.Module, name: str, n_bands: int, weights: str | os.PathLik
         ) from err
     own = network.state_dict()
     state = _without_statistics(state, own, file)
-    key = f"{_FIRST_CONVOLUTION[name]}.weight"
+    key, head = f"{ARCHITECTURES[name].first_convolution}.weight", f"{ARCHITECTURES[name].head}."
     if key in state and state[key].ndim == 4 and state[key].shape[1] != n_bands:
         mean = state[key].mean(dim=1, keepdim=True)
         state[key] = (mean * (state[key].shape[1] / n_bands)).repeat(1, n_bands, 1, 1)
-    kept = {k: v for k, v in state.items() if not (k.startswith(_HEADS) and k in own and v.shape != own[k].shape)}
+    kept = {k: v for k, v in state.items() if not (k.startswith(head) and k in own and v.shape != own[k].shape)}
     wrong = [f"{k} has another shape" for k in own if k in kept and kept[k].shape != own[k].shape]
     wrong += [
-        f"{k} is missing" for k in own if k not in kept and not k.startswith(_HEADS) and "num_batches_tracked" not in k
+        f"{k} is missing" for k in own if k not in kept and not k.startswith(head) and "num_batches_tracked" not in k
     ]
     # A deeper network of the same family holds all that a shallower one asks for, and more.
-    wrong += [f"{k} is too much" for k in kept if k not in own and not k.startswith((*_HEADS, *_AUXILIARY))]
+    wrong += [f"{k} is too much" for k in kept if k not in own and not k.startswith((head, *_AUXILIARY))]
     if wrong:
         raise InputError(f"weights={str(file)!r}: do not belong to network={name!r}: {wrong[0]}")
     bad = [k for k, v in kept.items() if not torch.isfinite(v).all()]

@@ -70,8 +70,8 @@ def train(
         sees one of them.
     survey : xarray.Dataset
         Bands with dims (y, x) in their own units; all of them are used. NaN is replaced by the mean.
-    network : {'resnet50', 'resnet18', 'mobilenet_v2', 'googlenet', 'shufflenet_v2_x1_0'}
-        Architecture.
+    network : str, default 'resnet50'
+        Architecture: a key of `geoprospect.models.architectures.ARCHITECTURES`.
     recipe : {'default', 'gao2022', 'quick'} or Recipe
         How to train. 'gao2022' is the paper's [1]_; 'quick' is for a first look on a CPU.
     n_models : int, default 1

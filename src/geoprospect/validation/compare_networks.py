@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_rng
 from geoprospect.errors import InputError
-from geoprospect.models.networks import NETWORKS, build_network
+from geoprospect.models.architectures import ARCHITECTURES
+from geoprospect.models.networks import build_network
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.validation.scores import score_table
 from geoprospect.windows.spatial_folds import Folds
@@ -81,10 +82,10 @@ def compare_networks(
     ['resnet18', 'shufflenet_v2_x1_0']
     """
     names = [networks] if isinstance(networks, str) else list(networks)
-    unknown = [name for name in names if name not in NETWORKS]
+    unknown = [name for name in names if name not in ARCHITECTURES]
     if len(names) < 2 or len(set(names)) < len(names) or unknown:
         raise InputError(
-            f"networks={networks!r}: needs two or more different ones of {', '.join(NETWORKS)}; for one of them take "
+            f"networks={networks!r}: needs two or more different ones of {', '.join(ARCHITECTURES)}; for one of them take "
             "cross_validate"
         )
     seed = int(check_rng(rng).integers(2**31))

@@ -21,8 +21,9 @@ from geoprospect._devices import resolve_device
 from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.models._patches import gather
+from geoprospect.models.architectures import ARCHITECTURES, FEATURE_STRIDE
 from geoprospect.models.model import ProspectivityModel, check_fit
-from geoprospect.models.networks import FEATURE_ORIGIN, FEATURE_STRIDE, last_features
+from geoprospect.models.networks import last_features
 from geoprospect.stats.bootstrap import bootstrap_aucs
 from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.regions import Fold, check_folds
@@ -504,7 +505,8 @@ def _gradcam(
     seen = _captum().LayerGradCam(lambda given: _log_odds(network, given, zoom), last_features(network))
     features = seen.attribute(x, relu_attributions=True).detach()  # (B, 1, h, w)
     down, across = (
-        _interpolation(features.shape[axis], x.shape[axis], zoom, FEATURE_ORIGIN[name]).to(features) for axis in (2, 3)
+        _interpolation(features.shape[axis], x.shape[axis], zoom, ARCHITECTURES[name].feature_origin).to(features)
+        for axis in (2, 3)
     )  # (H, h), (W, w)
     nothing = torch.zeros(len(x))
     return down @ features @ across.T, nothing, nothing
