@@ -17,7 +17,6 @@ what comes before: the networks are ready, and the ground lies on the device, sc
 """
 
 import argparse
-import dataclasses
 import time
 
 import numpy as np
@@ -158,9 +157,8 @@ def sliding(name, cells, stride, device, rounds, compiled):
 
     rows = {"the network alone": alone, "geoprospect": work, "a plain loop": loop, "TorchGeo's style": torchgeo}
     if device.type == "cuda" and compiled:
-        rows["geoprospect, compiled"] = of_the_engine(
-            model, survey, dataclasses.replace(settings, compiled=True), device
-        )[0]  # fmt: skip
+        rows["geoprospect, compiled"], faster = of_the_engine(model, survey, settings, device)
+        faster._networks = [torch.compile(one, dynamic=False) for one in faster._networks]
     if monai is not None:
         rows[f"MONAI {monai.__version__}"] = by_monai
     took = in_turn(rows, device, rounds)

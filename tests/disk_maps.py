@@ -13,7 +13,7 @@ from affine import Affine
 from torch import nn
 
 import geoprospect as gp
-from geoprospect.prediction import engine, plan
+from geoprospect.prediction import engine
 from geoprospect.prediction.resume import Partial
 
 BANDS = ("Cu", "Au")
@@ -72,20 +72,6 @@ def stopped_after(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
         keep(self, *args)
 
     monkeypatch.setattr(Partial, "keep", keeping)
-
-
-def batches_take(seconds: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Say how long a batch of so many windows takes; return a list of those that were tried."""
-    tried: list[int] = []
-
-    def timed(model: Any, settings: engine.Settings, device: torch.device) -> float:
-        tried.append(settings.batch)
-        if settings.batch not in seconds:
-            raise torch.OutOfMemoryError
-        return seconds[settings.batch]
-
-    monkeypatch.setattr(plan, "_seconds_of_batch", timed)
-    return tried
 
 
 def small() -> None:

@@ -15,9 +15,8 @@ from typing import Any
 import filelock
 import numpy as np
 import pytest
-import torch
 import xarray as xr
-from disk_maps import BANDS, StoppedError, as_model, batches_take, make_survey, same, stopped_after, tiny
+from disk_maps import BANDS, StoppedError, as_model, make_survey, same, stopped_after, tiny
 
 import geoprospect as gp
 from geoprospect.errors import InputError, OutputError
@@ -316,30 +315,6 @@ def test_the_batch_to_which_memory_led_is_kept(tmp_path: Path, monkeypatch: pyte
                 gp.predict_to_cog(as_model(), make_survey(), tmp_path / "m.tif", 3, "cpu")
     assert batches[0] == 64
     assert set(batches[1:]) == {16}
-
-
-@pytest.mark.usefixtures("small_tiles")
-def test_what_was_probed_is_kept_with_a_map_that_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, survey, path = as_model(), make_survey(), tmp_path / "map.tif"
-    how: Any = {"stride": 3, "device": "cpu", "deterministic": False}
-    with monkeypatch.context() as patch:
-        tried = batches_take({16: 1.0, 32: 1.0, 64: 9.0}, patch)
-        stopped_after(3, patch)
-        with pytest.raises(StoppedError):
-            gp.predict_to_cog(model, survey, path, **how)
-    assert tried == [16, 32, 64, 128]
-    used = []
-    made = engine.Engine.__init__
-
-    def watched(self: Any, model: Any, settings: engine.Settings, device: torch.device) -> None:
-        used.append(settings.batch)
-        made(self, model, settings, device)
-
-    monkeypatch.setattr(engine.Engine, "__init__", watched)
-    tried = batches_take({16: 1.0, 32: 9.0, 64: 9.0, 128: 9.0}, monkeypatch)
-    gp.predict_to_cog(model, survey, path, **how)
-    assert (tried, used) == ([], [32])  # nothing is probed again
-    same(gp.read_survey(path), gp.predict(model, survey, 3, "cpu"))
 
 
 SCRIPT = """

@@ -105,8 +105,6 @@ class Settings:
         Of torch, on the CPU.
     halo : int
         Cells of context, in mode 'dense'.
-    compiled : bool
-        Whether torch compiles the networks first, on a GPU.
     edge : {'drop', 'pad'}
         As in `predict`.
     more : tuple of str
@@ -121,7 +119,6 @@ class Settings:
     batch: int
     threads: int
     halo: int = 0
-    compiled: bool = False
     edge: Edge = "drop"
     more: tuple[str, ...] = ()
 
@@ -402,8 +399,6 @@ class Engine:
         self._ground_dtype = torch.bfloat16 if cast else self.dtype
         self._autocast = low and not cast
         self._replayed: dict[int, _Replayed] = {}
-        if settings.compiled:
-            self._networks = [torch.compile(one, dynamic=False) for one in self._networks]  # type: ignore[misc]
 
     def run(
         self, source: Source, strip: Sequence[Tile], done: Callable[[int], Any] = lambda windows: None
@@ -548,18 +543,11 @@ class Engine:
             log.info("the device has no memory for %d windows at once; trying %d", 2 * self.batch, self.batch)
             torch.cuda.empty_cache()
 
-    def answers(self, windows: Tensor) -> NDArray[Any]:
-        """Return the probability of ore of scaled windows (B, C, H, W) by each network, (M, B)."""
-        windows = windows.to(self._ground_dtype).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            each = [self._logits(number, windows, many=False) for number in range(len(self._networks))]
-            return torch.stack([torch.softmax(logits[:, :2].to(self.dtype), 1)[:, 1] for logits in each]).cpu().numpy()
-
     def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
         """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""
         network, n = self._networks[number], len(patches)
         # By the tile alone, not by what was recorded before: after a stop the same bytes must come out.
-        worth = self.settings.compiled or (many and self.model.crop <= _RECORDED_CROP)
+        worth = many and self.model.crop <= _RECORDED_CROP
         if patches.device.type != "cuda" or not worth:
             with self._precision():
                 logits: Tensor = network(patches)
@@ -654,7 +642,7 @@ class _Replayed:
         beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(beside):
-            for _ in range(3):  # what is chosen or compiled on the first calls must not be recorded
+            for _ in range(3):  # what is chosen on the first calls must not be recorded
                 network(self._x)
         torch.cuda.current_stream(device).wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()

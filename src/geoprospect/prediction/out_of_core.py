@@ -26,7 +26,7 @@ from geoprospect.io.sources import Source
 from geoprospect.io.writers import check_store, small_cache, write_cog, write_zarr
 from geoprospect.models.model import ProspectivityModel, check_model
 from geoprospect.prediction.engine import Engine, Settings, Tile, computing_alike, padded
-from geoprospect.prediction.plan import plan_of, probed
+from geoprospect.prediction.plan import plan_of
 from geoprospect.prediction.predict import attributes, settings_for, warn_of_little, warn_of_windows_alone
 from geoprospect.prediction.resume import Partial, fingerprint_of
 
@@ -51,7 +51,6 @@ def predict_to_cog(
     more: Sequence[str] = (),
     samples: Samples | None = None,
     precision: str = "auto",
-    deterministic: bool = True,
     resume: bool = True,
     client: Any = None,
     progress: bool = False,
@@ -79,11 +78,6 @@ def predict_to_cog(
         NumPy or dask.
     path : path-like
         Of the map: .tif and .tiff become a COG, .zarr a Zarr store.
-    deterministic : bool, default True
-        The same bytes in every run on the same kind of device. False probes which batch is fastest here and, on a GPU,
-        has torch compile the networks where the map takes longer than that pays for; another day may then choose
-        otherwise and differ in the last digits. What was chosen is kept with what is made, so that a map that is taken
-        up goes on as it was begun. Mode 'dense' has nothing to choose.
     resume : bool, default True
         Take up what an earlier call left. False begins anew.
     client : dask.distributed.Client, optional
@@ -142,10 +136,7 @@ def predict_to_cog(
     # GDAL would keep blocks that are read once, in a twentieth of the machine's memory.
     print_of = fingerprint_of(model, source, settings)
 
-    def chosen() -> Settings:
-        return settings if deterministic else probed(model, settings, targets[0], plan.windows)
-
-    with small_cache(), Partial.opened(folder, plan, print_of, chosen, resume) as partial:
+    with small_cache(), Partial.opened(folder, plan, print_of, resume) as partial:
         todo = list(_runs(plan.strips, partial.done))
         bar = tqdm(total=plan.windows, desc="predicting", unit="window", disable=not progress)
         with bar, computing_alike(partial.settings):

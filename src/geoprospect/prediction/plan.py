@@ -1,12 +1,10 @@
-"""What a map will take: its tiles, bytes, operations and seconds, before it is begun."""
+"""Plan of a map: its tiles, bytes and operations."""
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 import pandas as pd
 import torch
@@ -18,22 +16,15 @@ from geoprospect.io.disk_sources import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.models.model import ProspectivityModel, check_model
 from geoprospect.prediction.engine import (
-    Engine,
     Settings,
     Tile,
     bands_of,
-    computing_alike,
     ground_of,
     padded,
     readable,
     reads,
 )
 from geoprospect.prediction.predict import bytes_per_cell, settings_for, strips_of
-
-log = logging.getLogger("geoprospect")
-
-_FASTER = 1.05  # that a larger batch must be
-_WORTH_COMPILING = 300  # seconds of a map, of which a compiled network saves a third (resnet50 on an H200)
 
 
 @dataclass(frozen=True)
@@ -59,8 +50,6 @@ class Plan:
         Of all windows and networks.
     bands : tuple of str
         Of the map.
-    seconds : float
-        Of computing, were all windows to have data, by the time of one batch; NaN where it was not measured.
 
     Examples
     --------
@@ -85,7 +74,6 @@ class Plan:
     bytes_written: int
     flops: float
     bands: tuple[str, ...]
-    seconds: float = math.nan
 
     @property
     def n_tiles(self) -> int:
@@ -97,13 +85,12 @@ class Plan:
         """Say in a few sentences what the map takes."""
         s = self.settings
         cut = f"{_counted(self.n_tiles, 'tile')}, {_counted(len(self.strips), 'strip')}"
-        long = "" if math.isnan(self.seconds) else f", about {self.seconds:,.2g} s of computing"
         return (
             f"{self.windows:,} windows every {s.stride} cells (mode {s.mode!r}), a map of {self.grid.shape[0]:,} x "
             f"{self.grid.shape[1]:,} cells in {cut}. Reads "
             f"{_bytes(self.bytes_read)} ({self.bytes_read / self.bytes_survey:.2f} times the survey's bands), holds "
             f"{_bytes(self.bytes_held)} of ground, writes {_bytes(self.bytes_written)}; {self.flops / 1e12:,.3g} TFLOP "
-            f"on {s.device} in {s.precision}{long}."
+            f"on {s.device} in {s.precision}."
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -111,7 +98,7 @@ class Plan:
         rows = {
             "windows": self.windows, "tiles": self.n_tiles, "strips": len(self.strips),
             "bytes of the survey": self.bytes_survey, "bytes read": self.bytes_read, "bytes held": self.bytes_held,
-            "bytes written": self.bytes_written, "TFLOP": self.flops / 1e12, "seconds": self.seconds,
+            "bytes written": self.bytes_written, "TFLOP": self.flops / 1e12,
             **asdict(self.settings),
         }  # fmt: skip
         return pd.DataFrame({"value": rows})
@@ -128,9 +115,8 @@ def plan_inference(
     edge: str = "drop",
     more: Sequence[str] = (),
     precision: str = "auto",
-    deterministic: bool = True,
 ) -> Plan:
-    """Say what a map will take before it is begun; the time by that of one batch of windows.
+    """Return the windows, tiles, bytes and operations of a map before it is computed.
 
     Parameters
     ----------
@@ -138,8 +124,6 @@ def plan_inference(
         As in `predict`.
     survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
         As in `predict_to_cog`.
-    deterministic : bool, default True
-        As in `predict_to_cog`; with False the plan holds what was probed.
 
     Returns
     -------
@@ -163,11 +147,7 @@ def plan_inference(
     check_model(model)
     inside, target = open_source(survey), resolve_device(device)
     settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
-    source = padded(inside, model.crop, settings)
-    if not deterministic:
-        settings = probed(model, settings, target, math.prod(source.grid.strided(model.crop, settings.stride).shape))
-    plan = plan_of(model, inside, source, settings)
-    return replace(plan, seconds=plan.flops / _speed(model, plan.settings, target))
+    return plan_of(model, inside, padded(inside, model.crop, settings), settings)
 
 
 def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings: Settings) -> Plan:
@@ -216,42 +196,6 @@ def _flops_of(network: torch.nn.Module, bands: int, crop: int) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, bands, crop, crop, dtype=first.dtype, device=first.device))
     return float(counter.get_total_flops())
-
-
-def _speed(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
-    """Return the operations a second of one batch of windows."""
-    flops = len(model.networks) * settings.batch * _flops_of(model.networks[0], len(model.bands), model.crop)
-    return flops / _seconds_of_batch(model, settings, device)
-
-
-def probed(model: ProspectivityModel, settings: Settings, device: torch.device, windows: int) -> Settings:
-    """Return the settings with the batch that is fastest here, and networks compiled where that pays."""
-    if settings.mode == "dense":
-        return settings
-    best, speed = settings.batch, 0.0
-    for batch in sorted({max(1, settings.batch // 4), max(1, settings.batch // 2), settings.batch, 2 * settings.batch}):
-        try:
-            now = batch / _seconds_of_batch(model, replace(settings, batch=batch), device)
-        except torch.OutOfMemoryError:
-            break
-        if now > _FASTER * speed:  # a larger one needs more memory
-            best, speed = batch, now
-    compiled = device.type == "cuda" and windows > speed * _WORTH_COMPILING
-    log.info("probed: %d windows a batch, %.3g windows/s%s", best, speed, ", to be compiled" if compiled else "")
-    return replace(settings, batch=best, compiled=compiled)
-
-
-def _seconds_of_batch(model: ProspectivityModel, settings: Settings, device: torch.device) -> float:
-    """Return the seconds of one batch of windows, the shorter of two."""
-    engine = Engine(model, replace(settings, mode="window"), device)
-    windows = torch.randn(settings.batch, len(model.bands), model.crop, model.crop).to(device)
-    took = math.inf
-    with computing_alike(settings):
-        for _ in range(2):
-            start = time.perf_counter()
-            engine.answers(windows)
-            took = min(took, time.perf_counter() - start)
-    return took
 
 
 def _counted(n: int, what: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ def fingerprint_of(model: ProspectivityModel, source: Source, settings: Settings
         "calibration": None if model.calibration is None else model.calibration.to_dict(),
         "applicability": None if model.applicability is None else _digest_of(model.applicability),
     }  # fmt: skip
-    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads", "compiled")}
+    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
     found = {
         "format": _FORMAT, "model": described, "survey": source.identity(model.bands), "settings": chosen,
         "versions": {"geoprospect": __version__, "torch": str(torch.__version__)},
@@ -80,9 +80,7 @@ class Partial:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(
-        cls, folder: Path, plan: Plan, fingerprint: dict[str, Any], chosen: Callable[[], Settings], resume: bool
-    ) -> Iterator[Partial]:
+    def opened(cls, folder: Path, plan: Plan, fingerprint: dict[str, Any], resume: bool) -> Iterator[Partial]:
         """Begin a map, or take up what there is of it."""
         with _locked(folder), contextlib.ExitStack() as beginning:
             beginning.enter_context(_disk_errors(folder))
@@ -94,7 +92,7 @@ class Partial:
                 settings = Settings(**before["settings"] | {"more": tuple(before["settings"]["more"])})
             else:
                 _emptied(folder)
-                settings = chosen()
+                settings = plan.settings
                 (folder / _JOURNAL).touch()
                 # Under another name first: a plan is there whole, or not at all.
                 written = folder / f"{_PLAN}.new"

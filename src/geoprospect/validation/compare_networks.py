@@ -85,8 +85,8 @@ def compare_networks(
     unknown = [name for name in names if name not in ARCHITECTURES]
     if len(names) < 2 or len(set(names)) < len(names) or unknown:
         raise InputError(
-            f"networks={networks!r}: needs two or more different ones of {', '.join(ARCHITECTURES)}; for one of them take "
-            "cross_validate"
+            f"networks={networks!r}: needs two or more different ones of {', '.join(ARCHITECTURES)}; for one of them "
+            "take cross_validate"
         )
     seed = int(check_rng(rng).integers(2**31))
     settings = {"paper_protocol": False, "map_stride": 0, **settings}
