@@ -31,7 +31,8 @@ from geoprospect.io.sources import InMemory
 from geoprospect.models.architectures import ARCHITECTURES
 from geoprospect.models.networks import build_network
 from geoprospect.prediction.engine import Engine, Ground, tiles
-from geoprospect.prediction.predict import settings_for
+from geoprospect.prediction.predict import map_settings
+from geoprospect.prediction.settings import PredictionSettings
 
 try:
     import monai
@@ -116,10 +117,10 @@ def sliding(name, cells, stride, device, rounds, compiled):
     """Other ways of asking the same network about the same windows."""
     model, survey = study(name, cells)
     raw = np.stack([survey[b].values for b in model.bands])
-    settings = settings_for(model, InMemory(survey), stride, "window", 0.5, device, "auto")
+    settings = map_settings(model, InMemory(survey), stride, device, PredictionSettings())
     work, engine = of_the_engine(model, survey, settings, device)
     count = work()
-    low = settings.precision == "bfloat16"
+    low = settings.dtype == "bfloat16"
     resident = torch.randn(settings.batch, BANDS, CROP, CROP, device=device).contiguous(
         memory_format=torch.channels_last
     )
@@ -203,7 +204,7 @@ def dense(name, cells, device):
 def resident(model, survey, stride, mode, device):
     """Return a call that makes a map from ground that lies on the device, by networks that are ready."""
     source = InMemory(survey)
-    settings = settings_for(model, source, stride, mode, 0.5, device, "auto")
+    settings = map_settings(model, source, stride, device, PredictionSettings(mode=mode))
     engine, (ny, nx) = Engine(model, settings, device), source.grid.shape
     with torch.inference_mode():
         ground = Ground(model, ny, nx, device, engine._ground_dtype, [source.packing(band) for band in model.bands])

@@ -26,6 +26,7 @@ from geoprospect.models.architectures import ARCHITECTURES
 from geoprospect.models.dense import Dense, DenseCheck
 from geoprospect.models.networks import Crop, build_network, last_features, set_halo
 from geoprospect.prediction import engine
+from geoprospect.prediction.settings import MapSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -398,7 +399,7 @@ def test_tiles_cover_every_window_once_and_are_mostly_ground(
 ) -> None:
     monkeypatch.setitem(engine._TILE, "cpu", 2 * tile if step == 4 else tile)
     halo = Dense(lively(build_network(SMALL, 2)), 60, min(step, 32)).halo
-    settings = engine.Settings(step, "dense", 0.5, "cpu", "float32", 1, 1, halo)
+    settings = MapSettings(mode="dense", stride=step, device="cpu", dtype="float32", batch=1, threads=1, halo=halo)
     covered = np.zeros(shape, dtype=int)
     for rows, cols in (parts := engine.parts(shape, engine.side_of_part(60, settings))):
         covered[rows, cols] += 1

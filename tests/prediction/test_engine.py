@@ -19,15 +19,16 @@ from geoprospect.io.sources import InMemory, Packing
 from geoprospect.models.dense import Dense
 from geoprospect.models.networks import build_network, folded, set_halo
 from geoprospect.prediction import engine
-from geoprospect.prediction.engine import Engine, Settings, Tile, ground_of, reads, tiles
+from geoprospect.prediction.engine import Engine, Tile, ground_of, reads, tiles
+from geoprospect.prediction.settings import MapSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BANDS = ("a", "b")
 
 
-def how(stride: int, mode: Any = "window", halo: int = 0, batch: int = 7) -> Settings:
-    return Settings(stride, mode, 0.5, "cpu", "float32", batch, 1, halo)
+def how(stride: int, mode: Any = "window", halo: int = 0, batch: int = 7) -> MapSettings:
+    return MapSettings(mode=mode, stride=stride, device="cpu", dtype="float32", batch=batch, threads=1, halo=halo)
 
 
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -85,7 +86,7 @@ def by_loop(model: gp.ProspectivityModel, data: xr.Dataset, stride: int, halo: i
     return each
 
 
-def whole(model: gp.ProspectivityModel, data: xr.Dataset, chosen: Settings, strips: Any = None) -> dict[str, Any]:
+def whole(model: gp.ProspectivityModel, data: xr.Dataset, chosen: MapSettings, strips: Any = None) -> dict[str, Any]:
     """Run the engine over all strips and put the tiles together; every cell must be written once."""
     source = InMemory(data)
     shape = source.grid.strided(model.crop, chosen.stride).shape
@@ -343,7 +344,7 @@ def test_dense_networks_of_the_engine_are_copies() -> None:
 
 def on_gpu(model: gp.ProspectivityModel, data: xr.Dataset, stride: int, mode: Any, precision: str) -> NDArray[Any]:
     halo = engine.halo_of(model, stride) if mode == "dense" else 0
-    chosen = Settings(stride, mode, 0.5, "cuda", precision, 16, 1, halo)
+    chosen = MapSettings(mode=mode, stride=stride, device="cuda", dtype=precision, batch=16, threads=1, halo=halo)
     source = InMemory(data)
     strips = tiles(source.grid.strided(model.crop, stride).shape, model.crop, chosen, 8)
     return np.concatenate(

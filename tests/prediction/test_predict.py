@@ -236,7 +236,7 @@ def test_bands_edges_and_samples_that_are_none_are_refused() -> None:
     for names in ("logit", None, [1]):
         with pytest.raises(InputError, match=r"more=.*: needs a list of names"):
             gp.predict(model, survey, 3, "cpu", more=names)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="'activation' is of mode='dense'"):
+    with pytest.raises(InputError, match="'activation' needs mode='dense'"):
         gp.predict(model, survey, 3, "cpu", more=["activation"])
     far = gp.Samples([[0.0, 0.0]], [[1.0]], ("Cu",), ("ppm",), gp.Grid.of(survey).crs)
     with pytest.raises(InputError, match="samples: none of those with a value lies on the grid"):

@@ -17,7 +17,8 @@ from geoprospect.io.sources import InMemory
 from geoprospect.models.dense import DenseCheck
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.prediction.engine import computing_alike
-from geoprospect.prediction.predict import predict_places, predicted, settings_for
+from geoprospect.prediction.predict import map_settings, predict_places, predicted
+from geoprospect.prediction.settings import PredictionSettings
 from geoprospect.stats.metrics import rank_auc
 
 
@@ -70,7 +71,9 @@ def check_dense(
     """
     n, draws = check_int("n", n, 2), check_rng(rng)
     target, source = resolve_device(device), InMemory(survey)
-    settings = settings_for(model, source, stride, "dense", min_valid, target, "float32")
+    settings = map_settings(
+        model, source, stride, target, PredictionSettings(mode="dense", min_valid=min_valid, precision="float32")
+    )
     ground, step = predicted(model, source, settings, target, progress=False)["probability"], settings.stride
     known = np.isfinite(ground)
     if known.sum() < 2:

@@ -15,8 +15,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,13 +29,10 @@ from geoprospect.models.applicability import dissimilarity
 from geoprospect.models.dense import STRIDES, Dense, context_of, slid
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.networks import folded, with_projection
+from geoprospect.prediction.settings import MapSettings
 
 log = logging.getLogger("geoprospect")
 
-Mode = Literal["window", "dense"]
-Edge = Literal["drop", "pad"]
-# Bands of a map that are made when they are asked for.
-MORE_BANDS = ("logit", "n_models", "activation")
 # Bytes of scaled ground on a device, of one strip.
 _HELD_BYTES = {"cpu": 384 * 2**20, "cuda": 512 * 2**20}
 # And of what is read at once, which the next piece waits beside: the first is waited for, the others are not.
@@ -83,47 +79,7 @@ class Tile(NamedTuple):
         return self.bottom - self.top, self.right - self.left
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a map is made; with the model and the survey, all that its bytes depend on.
-
-    Parameters
-    ----------
-    stride : int
-        Cells of the survey from one window to the next.
-    mode : {'window', 'dense'}
-        As in `predict`.
-    min_valid : float
-        Least share of cells with data.
-    device : str
-        'cpu' or 'cuda': the kind of device.
-    precision : {'float32', 'bfloat16'}
-        Of the features.
-    batch : int
-        Windows per pass, in mode 'window'.
-    threads : int
-        Of torch, on the CPU.
-    halo : int
-        Cells of context, in mode 'dense'.
-    edge : {'drop', 'pad'}
-        As in `predict`.
-    more : tuple of str
-        Bands that were asked for, of `MORE_BANDS`.
-    """
-
-    stride: int
-    mode: Mode
-    min_valid: float
-    device: str
-    precision: str
-    batch: int
-    threads: int
-    halo: int = 0
-    edge: Edge = "drop"
-    more: tuple[str, ...] = ()
-
-
-def bands_of(model: ProspectivityModel, settings: Settings) -> tuple[str, ...]:
+def bands_of(model: ProspectivityModel, settings: MapSettings) -> tuple[str, ...]:
     """Return the bands of a map: `probability`, `valid`, what the model brings, and what was asked for."""
     brought = {
         "std": len(model.networks) > 1, "calibrated": model.calibration is not None,
@@ -132,7 +88,7 @@ def bands_of(model: ProspectivityModel, settings: Settings) -> tuple[str, ...]:
     return "probability", "valid", *(name for name, has in brought.items() if has), *settings.more
 
 
-def padded(source: Source, crop: int, settings: Settings) -> Source:
+def padded(source: Source, crop: int, settings: MapSettings) -> Source:
     """Return the survey with as much ground without data around it as `edge` asks for.
 
     With 'pad' so much that the map covers the survey; the windows that lie within it stay where they are.
@@ -171,7 +127,7 @@ def trunk_stride(stride: int) -> int:
 
 
 def tiles(
-    shape: tuple[int, int], crop: int, settings: Settings, bytes_per_cell: int, block: tuple[int, int] = (1, 1)
+    shape: tuple[int, int], crop: int, settings: MapSettings, bytes_per_cell: int, block: tuple[int, int] = (1, 1)
 ) -> list[list[Tile]]:
     """Cut a map into strips of tiles.
 
@@ -181,7 +137,7 @@ def tiles(
         Rows and columns of the map.
     crop : int
         Cells that a window sees along a side.
-    settings : Settings
+    settings : MapSettings
         How the map is made.
     bytes_per_cell : int
         Of scaled ground.
@@ -218,19 +174,19 @@ def tiles(
     ]
 
 
-def _held_bytes(settings: Settings) -> int:
+def _held_bytes(settings: MapSettings) -> int:
     return _HELD_BYTES[settings.device] * (2 if settings.mode == "dense" else 1)  # whose tiles are taller
 
 
 def readable(
-    block: tuple[int, int], shape: tuple[int, int], bytes_per_cell: int, settings: Settings
+    block: tuple[int, int], shape: tuple[int, int], bytes_per_cell: int, settings: MapSettings
 ) -> tuple[int, int]:
     """Return the block whose rows are read together: that of the survey, or a row where it is too large for that."""
     width = min(shape[1], max(_WIDEST, block[1]))
     return (block[0] if block[0] * width * bytes_per_cell <= _held_bytes(settings) else 1, block[1])
 
 
-def ground_of(tile: Tile, crop: int, settings: Settings, shape: tuple[int, int]) -> tuple[slice, slice]:
+def ground_of(tile: Tile, crop: int, settings: MapSettings, shape: tuple[int, int]) -> tuple[slice, slice]:
     """Return the rows and columns of the survey that the windows of a tile see."""
     rows, cols = (
         slice(
@@ -243,8 +199,9 @@ def ground_of(tile: Tile, crop: int, settings: Settings, shape: tuple[int, int])
 
 
 def reads(
-    strip: Sequence[Tile], crop: int, settings: Settings, shape: tuple[int, int], block: tuple[int, int], north: int = 0
-) -> Iterator[tuple[Tile, slice, slice]]:
+    strip: Sequence[Tile], crop: int, settings: MapSettings, shape: tuple[int, int], block: tuple[int, int],
+    north: int = 0,
+) -> Iterator[tuple[Tile, slice, slice]]:  # fmt: skip
     """Go down a strip; yield each tile, the rows that are still to be read for it (whole blocks), and the columns.
 
     The first block begins at the row `north`.
@@ -359,13 +316,13 @@ class Engine:
     ----------
     model : ProspectivityModel
         Whose networks are copied.
-    settings : Settings
+    settings : MapSettings
         How the map is made.
     device : torch.device
         Where.
     """
 
-    def __init__(self, model: ProspectivityModel, settings: Settings, device: torch.device) -> None:
+    def __init__(self, model: ProspectivityModel, settings: MapSettings, device: torch.device) -> None:
         self.model, self.settings, self.device = model, settings, device
         self.batch, self.bands = settings.batch, bands_of(model, settings)
         self.dtype = next(model.networks[0].parameters(), torch.zeros(())).dtype
@@ -393,7 +350,7 @@ class Engine:
             one.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for one in copies
         ]
-        low = settings.precision == "bfloat16"
+        low = settings.dtype == "bfloat16"
         # Weights that are cast once need not be cast in every pass, as autocast does.
         cast = low and all(map(_cast, self._networks))
         self._ground_dtype = torch.bfloat16 if cast else self.dtype
@@ -617,7 +574,7 @@ class Engine:
 
 
 @contextlib.contextmanager
-def computing_alike(settings: Settings) -> Iterator[None]:
+def computing_alike(settings: MapSettings) -> Iterator[None]:
     """Have torch compute the same in every run: as many threads, cuDNN's fixed choices, float32 where it is asked for.
 
     For the whole process: not to be entered by several threads.
@@ -626,7 +583,7 @@ def computing_alike(settings: Settings) -> Iterator[None]:
     torch.set_num_threads(settings.threads)
     try:
         with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=settings.precision != "float32"
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=settings.dtype != "float32"
         ):
             yield
     finally:
@@ -687,7 +644,7 @@ def _even(length: int, most: int) -> int:
     return math.ceil(length / math.ceil(length / most))
 
 
-def side_of_part(crop: int, settings: Settings) -> int:
+def side_of_part(crop: int, settings: MapSettings) -> int:
     """Return the windows along a side of what a trunk is given at once, of which less than half is context."""
     about = 2 * settings.halo + crop
     finest = trunk_stride(settings.stride) == STRIDES[0]  # has four times the features

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_output_file
 from geoprospect._devices import resolve_device
+from geoprospect._settings import with_settings
 from geoprospect.errors import InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.gridding.sample_support import Distances, places_on
@@ -25,10 +26,11 @@ from geoprospect.io.disk_sources import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.io.writers import check_store, small_cache, write_cog, write_zarr
 from geoprospect.models.model import ProspectivityModel, check_model
-from geoprospect.prediction.engine import Engine, Settings, Tile, computing_alike, padded
+from geoprospect.prediction.engine import Engine, Tile, computing_alike, padded
 from geoprospect.prediction.plan import plan_of
-from geoprospect.prediction.predict import attributes, settings_for, warn_of_little, warn_of_windows_alone
+from geoprospect.prediction.predict import attributes, map_settings, warn_of_little, warn_of_windows_alone
 from geoprospect.prediction.resume import Partial, fingerprint_of
+from geoprospect.prediction.settings import MapSettings, PredictionOptions, PredictionSettings
 
 _SUFFIXES = (".tif", ".tiff", ".zarr")
 _TILES_A_TASK = 4  # of a cluster: so that a worker that dies costs little, and few tiles wait to be written
@@ -40,20 +42,16 @@ _Found = tuple[Tile, dict[str, NDArray[Any]], int]
 
 def predict_to_cog(
     model: ProspectivityModel,
-    survey: SurveyLike,
+    source: SurveyLike,
     path: str | os.PathLike[str],
     stride: int | None = None,
     device: str | Sequence[str] = "auto",
     *,
-    mode: str = "window",
-    min_valid: float = 0.5,
-    edge: str = "drop",
-    more: Sequence[str] = (),
     samples: Samples | None = None,
-    precision: str = "auto",
     resume: bool = True,
     client: Any = None,
     progress: bool = False,
+    **settings: Unpack[PredictionOptions],
 ) -> Path:
     """Map the probability of ore of a survey of any size, from disk to disk.
 
@@ -67,15 +65,15 @@ def predict_to_cog(
 
     Parameters
     ----------
-    model, stride, mode, min_valid, edge, more, samples, precision
+    model, stride, samples
         As in `predict`.
     device : str or sequence of str, default 'auto'
         As in `predict`, or several of one kind, such as ['cuda:0', 'cuda:1']: each takes bands of tiles. The bytes of
         the map do not depend on their number.
-    survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
-        A GeoTIFF or COG whose bands are described by their names, as `write_cog` writes it; a Zarr store, as
-        `write_zarr` writes it; several GeoTIFFs on one grid, in a mapping by the names of their bands; or a Dataset of
-        NumPy or dask.
+    source : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
+        The survey: a GeoTIFF or COG whose bands are described by their names, as `write_cog` writes it; a Zarr
+        store, as `write_zarr` writes it; several GeoTIFFs on one grid, in a mapping by the names of their bands; or a
+        Dataset of NumPy or dask.
     path : path-like
         Of the map: .tif and .tiff become a COG, .zarr a Zarr store.
     resume : bool, default True
@@ -85,6 +83,8 @@ def predict_to_cog(
         survey under the same path. A tile whose worker dies is made by another.
     progress : bool, default False
         Show a progress bar.
+    **settings
+        Fields of `PredictionSettings`, as in `predict`: mode, min_valid, edge, more, precision.
 
     Returns
     -------
@@ -125,16 +125,16 @@ def predict_to_cog(
     in_store = Path(path).suffix.lower() == ".zarr"
     file = check_store("path", path) if in_store else check_output_file("path", path, _SUFFIXES)
     check_model(model)
-    inside, targets = open_source(survey), _devices(device)
-    settings = settings_for(model, inside, stride, mode, min_valid, targets[0], precision, edge, more)
-    warn_of_windows_alone(model, settings.mode)
-    source = padded(inside, model.crop, settings)
-    plan = plan_of(model, inside, source, settings)
+    inside, targets = open_source(source), _devices(device)
+    how = map_settings(model, inside, stride, targets[0], with_settings(PredictionSettings(), dict(settings)))
+    warn_of_windows_alone(model, how.mode)
+    extended = padded(inside, model.crop, how)
+    plan = plan_of(model, inside, extended, how)
     # Before anything is computed; and made when the map is put together.
     support = {} if samples is None else {"support": Distances(places_on(samples, plan.grid), plan.grid)}
     folder = file.with_name(f"{file.name}.partial")
     # GDAL would keep blocks that are read once, in a twentieth of the machine's memory.
-    print_of = fingerprint_of(model, source, settings)
+    print_of = fingerprint_of(model, extended, how)
 
     with small_cache(), Partial.opened(folder, plan, print_of, resume) as partial:
         todo = list(_runs(plan.strips, partial.done))
@@ -142,18 +142,18 @@ def predict_to_cog(
         with bar, computing_alike(partial.settings):
             bar.update(plan.windows - sum(math.prod(tile.shape) for run in todo for tile in run))
             if client is not None:
-                made = _on_cluster(model, source, partial.settings, todo, client, bar.update)
+                made = _on_cluster(model, extended, partial.settings, todo, client, bar.update)
             else:
-                made = _on_devices(model, source, partial.settings, todo, targets, bar.update)
+                made = _on_devices(model, extended, partial.settings, todo, targets, bar.update)
             with contextlib.closing(made):
                 for tile, found, batch in made:
                     partial.keep(tile, found, batch)
-        attrs, whole = attributes(model, source.grid, settings)
+        attrs, whole = attributes(model, extended.grid, how)
         data = partial.dataset(support, attrs)
         data.attrs.update(whole)
         with dask.config.set(scheduler="threads"):  # a client would have its workers read what lies on this disk
             (write_zarr if in_store else write_cog)(data, file)
-            warn_of_little(data, model.crop, source.grid, settings, stride)
+            warn_of_little(data, model.crop, extended.grid, how, stride)
         partial.remove()  # before the lock falls
     return file
 
@@ -195,7 +195,7 @@ def _pieces_of(runs: Iterable[list[Tile]], longest: int) -> list[list[Tile]]:
 
 
 def _on_devices(
-    model: ProspectivityModel, source: Source, settings: Settings, todo: list[list[Tile]],
+    model: ProspectivityModel, source: Source, settings: MapSettings, todo: list[list[Tile]],
     devices: Sequence[torch.device], done: Callable[[int], Any],
 ) -> Generator[_Found, None, None]:  # fmt: skip
     """Yield what is found in each tile, in whatever order; every device takes the next piece when it is free."""
@@ -251,7 +251,7 @@ def _on_devices(
 
 
 def _on_cluster(
-    model: ProspectivityModel, source: Source, settings: Settings, todo: list[list[Tile]], client: Any,
+    model: ProspectivityModel, source: Source, settings: MapSettings, todo: list[list[Tile]], client: Any,
     done: Callable[[int], Any],
 ) -> Generator[_Found, None, None]:  # fmt: skip
     """Yield what the workers of a dask cluster find; a piece whose worker dies is made by another."""
@@ -274,11 +274,11 @@ def _on_cluster(
         client.cancel([*tasks, shared])
 
 
-def _same(given: tuple[ProspectivityModel, Source, Settings]) -> tuple[ProspectivityModel, Source, Settings]:
+def _same(given: tuple[ProspectivityModel, Source, MapSettings]) -> tuple[ProspectivityModel, Source, MapSettings]:
     return given
 
 
-def _piece_on_worker(piece: list[Tile], given: tuple[ProspectivityModel, Source, Settings]) -> list[_Found]:
+def _piece_on_worker(piece: list[Tile], given: tuple[ProspectivityModel, Source, MapSettings]) -> list[_Found]:
     model, source, settings = given
     # Tasks of a worker share its process: one after the other, each with all the threads of the plan.
     with _ONE_AT_A_TIME, computing_alike(settings):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Unpack
 
 import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from geoprospect._devices import resolve_device
+from geoprospect._settings import with_settings
 from geoprospect.grid import Grid
 from geoprospect.io.disk_sources import SurveyLike, open_source
 from geoprospect.io.sources import Source
 from geoprospect.models.model import ProspectivityModel, check_model
 from geoprospect.prediction.engine import (
-    Settings,
     Tile,
     bands_of,
     ground_of,
@@ -24,7 +25,8 @@ from geoprospect.prediction.engine import (
     readable,
     reads,
 )
-from geoprospect.prediction.predict import bytes_per_cell, settings_for, strips_of
+from geoprospect.prediction.predict import bytes_per_cell, map_settings, strips_of
+from geoprospect.prediction.settings import MapSettings, PredictionOptions, PredictionSettings
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Plan:
         Of the map.
     survey_shape : tuple of int
         Rows and columns of the survey.
-    settings : Settings
-        Mode, stride, batch, threads, precision: with the model and the survey, all that the bytes of the map depend on.
+    settings : MapSettings
+        Of the map, with what follows from the model, the survey and the device.
     strips : tuple of tuple of Tile
         Tiles of the map: strips from west to east, each from north to south.
     windows : int
@@ -65,7 +67,7 @@ class Plan:
 
     grid: Grid
     survey_shape: tuple[int, int]
-    settings: Settings
+    settings: MapSettings
     strips: tuple[tuple[Tile, ...], ...] = field(repr=False)
     windows: int
     bytes_survey: int
@@ -90,7 +92,7 @@ class Plan:
             f"{self.grid.shape[1]:,} cells in {cut}. Reads "
             f"{_bytes(self.bytes_read)} ({self.bytes_read / self.bytes_survey:.2f} times the survey's bands), holds "
             f"{_bytes(self.bytes_held)} of ground, writes {_bytes(self.bytes_written)}; {self.flops / 1e12:,.3g} TFLOP "
-            f"on {s.device} in {s.precision}."
+            f"on {s.device} in {s.dtype}."
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -109,21 +111,18 @@ def plan_inference(
     survey: SurveyLike,
     stride: int | None = None,
     device: str = "auto",
-    *,
-    mode: str = "window",
-    min_valid: float = 0.5,
-    edge: str = "drop",
-    more: Sequence[str] = (),
-    precision: str = "auto",
+    **settings: Unpack[PredictionOptions],
 ) -> Plan:
     """Return the windows, tiles, bytes and operations of a map before it is computed.
 
     Parameters
     ----------
-    model, stride, device, mode, min_valid, edge, more, precision
+    model, stride, device
         As in `predict`.
     survey : xarray.Dataset, path-like, iterable of path-like, or mapping of str to path-like
         As in `predict_to_cog`.
+    **settings
+        Fields of `PredictionSettings`, as in `predict`: mode, min_valid, edge, more, precision.
 
     Returns
     -------
@@ -146,11 +145,11 @@ def plan_inference(
     """
     check_model(model)
     inside, target = open_source(survey), resolve_device(device)
-    settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
-    return plan_of(model, inside, padded(inside, model.crop, settings), settings)
+    how = map_settings(model, inside, stride, target, with_settings(PredictionSettings(), dict(settings)))
+    return plan_of(model, inside, padded(inside, model.crop, how), how)
 
 
-def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings: Settings) -> Plan:
+def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings: MapSettings) -> Plan:
     """Return the plan for a survey `source`, which is `inside` with ground without data around it."""
     strips = strips_of(model, source, settings)
     grid, shape, (ny, nx) = source.grid.strided(model.crop, settings.stride), source.grid.shape, inside.grid.shape
@@ -176,7 +175,7 @@ def plan_of(model: ProspectivityModel, inside: Source, source: Source, settings:
     )  # fmt: skip
 
 
-def _flops(model: ProspectivityModel, settings: Settings, strips: Sequence[Sequence[Tile]]) -> float:
+def _flops(model: ProspectivityModel, settings: MapSettings, strips: Sequence[Sequence[Tile]]) -> float:
     """Return the operations of all windows, or of all ground."""
     network = model.networks[0]
     if settings.mode == "dense":

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast, get_args
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Literal, Unpack
 
 import geopandas as gpd
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from geoprospect._checks import check_choice, check_int, check_number, check_shape, user_level
+from geoprospect._checks import check_int, check_number, check_shape, user_level
 from geoprospect._devices import resolve_device
+from geoprospect._settings import with_settings
 from geoprospect.errors import DataWarning, DeviceError, InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, grid_of_survey
@@ -30,11 +32,7 @@ from geoprospect.models.dense import STRIDES
 from geoprospect.models.model import ProspectivityModel, check_fit, check_match, check_model
 from geoprospect.models.networks import set_halo
 from geoprospect.prediction.engine import (
-    MORE_BANDS,
-    Edge,
     Engine,
-    Mode,
-    Settings,
     Tile,
     bands_of,
     batch_for,
@@ -45,13 +43,13 @@ from geoprospect.prediction.engine import (
     ruined,
     tiles,
 )
+from geoprospect.prediction.settings import MapSettings, Mode, PredictionOptions, PredictionSettings
 from geoprospect.stats.calibration import CALIBRATED
 from geoprospect.windows.valid_cells import valid_fraction
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
 
-_PRECISIONS = ("auto", "float32")
 _BATCH = 64
 
 
@@ -61,13 +59,9 @@ def predict(
     stride: int | None = None,
     device: str = "auto",
     *,
-    mode: str = "window",
-    min_valid: float = 0.5,
-    edge: str = "drop",
-    more: Sequence[str] = (),
     samples: Samples | None = None,
-    precision: str = "auto",
     progress: bool = False,
+    **settings: Unpack[PredictionOptions],
 ) -> xr.Dataset:
     """Slide the model over a survey and map the probability of ore.
 
@@ -82,29 +76,27 @@ def predict(
         eighth of the model's window; with mode 'dense' the multiple of 4 next to it.
     device : str, default 'auto'
         'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
-    mode : {'window', 'dense', 'auto'}, default 'window'
-        'window' cuts every window out and asks the network, as training and validation do. 'dense' computes the
-        features of the ground once, and of every window the mean over its own: many times faster where the stride is a
-        multiple of 8, and another answer, since a window is then seen with its surroundings (`check_dense` compares).
-        For models that were trained with a `halo`, and strides that are multiples of 4. 'auto' is 'dense' for models
-        with a halo whose own check passed (`ProspectivityModel.dense_checked`), and else 'window'; the attribute
-        ``mode`` of the map says which.
-    min_valid : float, default 0.5
-        Windows with a smaller share of cells with data are NaN and not computed.
-    edge : {'drop', 'pad'}, default 'drop'
-        'drop' leaves out the windows that would hang over the rim of the survey, so that the map is half a window
-        smaller on every side. 'pad' covers the whole survey: ground beyond the rim counts as without data, and
-        `min_valid` decides; at 0.5 the windows about the corners remain NaN.
-    more : sequence of {'logit', 'n_models', 'activation'}, default ()
-        Further bands. ``logit``: the logarithm of the odds of ore, the mean over the models, which does not saturate
-        as the probability does. ``n_models``: how many gave an answer. ``activation``: in mode 'dense', the part of the
-        logit that the ground in the middle of the window speaks for.
     samples : Samples, optional
         From which the survey was made; the map then has a band ``support``, the distance from the nearest one.
-    precision : {'auto', 'float32'}
-        'auto' computes the features in bfloat16 on a GPU and in float32 on the CPU.
     progress : bool, default False
         Show a progress bar.
+    **settings
+        Fields of `PredictionSettings`:
+
+        - ``mode`` : {'window', 'dense', 'auto'}, default 'window'. 'window' applies the network to each window alone,
+          as training and validation do. 'dense' computes the features of the area once, and averages them within each
+          window: many times faster where the stride is a multiple of 8, with another result, because a window is seen
+          with its context (`check_dense` compares the two). It needs a stride that is a multiple of 4, and a model
+          trained with a `halo`. 'auto' is 'dense' for models with a halo whose own check passed
+          (`ProspectivityModel.dense_checked`), else 'window'; the attribute ``mode`` of the map has the choice.
+        - ``min_valid`` : float, default 0.5. Windows with a smaller fraction of cells with data are NaN.
+        - ``edge`` : {'drop', 'pad'}, default 'drop'. 'drop' leaves out windows that extend beyond the survey, so the
+          map is half a window smaller on every side. 'pad' covers the whole survey: cells beyond it count as missing,
+          and `min_valid` decides; at 0.5 the windows about the corners remain NaN.
+        - ``more`` : sequence of {'logit', 'n_models', 'activation'}. Further bands. ``logit`` is the log odds of ore,
+          the mean over the models, which does not saturate as the probability does. ``n_models`` counts the models
+          that gave an answer. ``activation`` is the part of the logit from the middle of the window, in mode 'dense'.
+        - ``precision`` : {'auto', 'float32'}. 'auto' computes features in bfloat16 on a GPU, in float32 on the CPU.
 
     Returns
     -------
@@ -146,20 +138,20 @@ def predict(
     check_model(model)
     grid_of_survey(survey, others=", map it piece by piece with predict_to_cog", turned=True)
     target, inside = resolve_device(device), InMemory(survey)
-    settings = settings_for(model, inside, stride, mode, min_valid, target, precision, edge, more)
-    warn_of_windows_alone(model, settings.mode)
-    source = padded(inside, model.crop, settings)
-    grid = source.grid.strided(model.crop, settings.stride)
+    how = map_settings(model, inside, stride, target, with_settings(PredictionSettings(), dict(settings)))
+    warn_of_windows_alone(model, how.mode)
+    source = padded(inside, model.crop, how)
+    grid = source.grid.strided(model.crop, how.stride)
     support = {} if samples is None else {"support": Distances(places_on(samples, grid), grid)[:, :]}
-    maps = predicted(model, source, settings, target, progress)
-    bands, whole = attributes(model, source.grid, settings)
+    maps = predicted(model, source, how, target, progress)
+    bands, whole = attributes(model, source.grid, how)
     result = grid.dataset(maps | support, bands)
     result.attrs.update(whole)
-    warn_of_little(result, model.crop, source.grid, settings, stride)
+    warn_of_little(result, model.crop, source.grid, how, stride)
     return result
 
 
-def warn_of_little(found: xr.Dataset, crop: int, ground: Grid, settings: Settings, stride: int | None) -> None:
+def warn_of_little(found: xr.Dataset, crop: int, ground: Grid, settings: MapSettings, stride: int | None) -> None:
     """Warn where a map, of NumPy or dask, is empty, or a single cell of much ground."""
     if stride is not None and found["valid"].size == 1 and max(ground.shape) > crop:
         warnings.warn(
@@ -181,7 +173,7 @@ def warn_of_little(found: xr.Dataset, crop: int, ground: Grid, settings: Setting
 
 
 def predicted(
-    model: ProspectivityModel, source: Source, settings: Settings, device: torch.device, progress: bool
+    model: ProspectivityModel, source: Source, settings: MapSettings, device: torch.device, progress: bool
 ) -> dict[str, NDArray[np.float32]]:
     """Return the bands of a map, whole and in memory; of a survey that is padded already."""
     grid = source.grid.strided(model.crop, settings.stride)
@@ -197,7 +189,7 @@ def predicted(
     return maps
 
 
-def strips_of(model: ProspectivityModel, source: Source, settings: Settings) -> list[list[Tile]]:
+def strips_of(model: ProspectivityModel, source: Source, settings: MapSettings) -> list[list[Tile]]:
     """Return the tiles of the map of a survey, by strips."""
     shape = source.grid.strided(model.crop, settings.stride).shape
     a_cell = bytes_per_cell(model)
@@ -209,51 +201,33 @@ def bytes_per_cell(model: ProspectivityModel) -> int:
     return next(model.networks[0].parameters(), torch.zeros(())).element_size() * len(model.bands)
 
 
-def settings_for(
-    model: ProspectivityModel, source: Source, stride: int | None, mode: str, min_valid: float, device: torch.device,
-    precision: str, edge: str = "drop", more: Sequence[str] = (),
-) -> Settings:  # fmt: skip
-    """Check what a map is to be made by, and return it with what follows from the model and the device.
+def map_settings(
+    model: ProspectivityModel, source: Source, stride: int | None, device: torch.device, chosen: PredictionSettings
+) -> MapSettings:
+    """Return the settings of a map: those that were chosen, and what follows from the model, survey and device.
 
     Raises
     ------
     NameNotFoundError, InputError, DeviceError
         As `predict`.
     """
-    mode = chosen_mode(model, mode)
-    check_choice("precision", precision, _PRECISIONS)
-    check_choice("edge", edge, get_args(Edge))
-    bands = _check_more(more, mode)
+    mode = chosen_mode(model, chosen.mode)
     check_match(model, source.units, source.grid.resolution)
     step = default_stride(model, mode) if stride is None else check_int("stride", stride)
-    if edge == "drop" and model.crop > min(source.grid.shape):
+    if chosen.edge == "drop" and model.crop > min(source.grid.shape):
         raise InputError(
             f"survey: has only {source.grid.shape[0]} x {source.grid.shape[1]} cells, and the model sees windows of "
-            f"{model.crop}; pass edge='pad', which counts ground beyond the survey as without data"
+            f"{model.crop}; pass edge='pad', which counts cells beyond the survey as missing"
         )
-    return Settings(
-        stride=step, mode=cast("Mode", mode), min_valid=check_number("min_valid", min_valid, minimum=0, maximum=1),
-        device=device.type, precision="bfloat16" if precision == "auto" and device.type == "cuda" else "float32",
+    return MapSettings(
+        **{**asdict(chosen), "mode": mode}, stride=step, device=device.type,
+        dtype="bfloat16" if chosen.precision == "auto" and device.type == "cuda" else "float32",
         batch=batch_for(model.crop, device), threads=torch.get_num_threads(),
-        halo=halo_of(model, step) if mode == "dense" else 0, edge=cast("Edge", edge), more=bands,
+        halo=halo_of(model, step) if mode == "dense" else 0,
     )  # fmt: skip
 
 
-def _check_more(more: Sequence[str], mode: str) -> tuple[str, ...]:
-    """Return the bands that are asked for, each once and in one order."""
-    if isinstance(more, str) or not isinstance(more, Iterable) or not all(isinstance(name, str) for name in more):
-        raise InputError(f"more={more!r}: needs a list of names, such as ['logit']")
-    for name in more:
-        check_choice("more", name, MORE_BANDS)
-    if "activation" in more and mode != "dense":
-        raise InputError(
-            "more: 'activation' is of mode='dense', where the features of the ground are at hand; pass that, or "
-            "explain windows with attribute(…, method='grad-cam')"
-        )
-    return tuple(name for name in MORE_BANDS if name in more)
-
-
-def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+def attributes(model: ProspectivityModel, grid: Grid, settings: MapSettings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the attributes of a map's bands, and those of the map itself; `grid` is the survey's."""
     bands: dict[str, dict[str, Any]] = {
         "probability": {
@@ -288,9 +262,9 @@ def attributes(model: ProspectivityModel, grid: Grid, settings: Settings) -> tup
     return bands, whole
 
 
-def chosen_mode(model: ProspectivityModel, mode: str) -> str:
-    """Return 'window' or 'dense'; 'auto' is 'dense' where the model has shown that it may be, and says which."""
-    if check_choice("mode", mode, (*get_args(Mode), "auto")) != "auto":
+def chosen_mode(model: ProspectivityModel, mode: Mode) -> Literal["window", "dense"]:
+    """Return the mode; 'auto' becomes 'dense' when the model passed its own check, and the log has the reason."""
+    if mode != "auto":
         return mode
     if not model.settings.get("halo"):
         why = "the model was trained without a halo"

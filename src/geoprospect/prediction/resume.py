@@ -23,8 +23,9 @@ from geoprospect.errors import GeoprospectError, InputError, OutputError
 from geoprospect.io.sources import Source
 from geoprospect.models.applicability import Applicability
 from geoprospect.models.model import ProspectivityModel
-from geoprospect.prediction.engine import Settings, Tile
+from geoprospect.prediction.engine import Tile
 from geoprospect.prediction.plan import Plan
+from geoprospect.prediction.settings import MapSettings
 
 log = logging.getLogger("geoprospect")
 
@@ -33,7 +34,7 @@ _OURS = (_PLAN, f"{_PLAN}.new", _JOURNAL, _LOCK)
 _FORMAT = 1
 
 
-def fingerprint_of(model: ProspectivityModel, source: Source, settings: Settings) -> dict[str, Any]:
+def fingerprint_of(model: ProspectivityModel, source: Source, settings: MapSettings) -> dict[str, Any]:
     """Return all that the bytes of the map depend on, as plain values."""
     weights = hashlib.blake2b(digest_size=16)
     for network in model.networks:
@@ -46,7 +47,7 @@ def fingerprint_of(model: ProspectivityModel, source: Source, settings: Settings
         "calibration": None if model.calibration is None else model.calibration.to_dict(),
         "applicability": None if model.applicability is None else _digest_of(model.applicability),
     }  # fmt: skip
-    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads")}
+    chosen = {key: value for key, value in asdict(settings).items() if key not in ("batch", "threads", "precision")}
     found = {
         "format": _FORMAT, "model": described, "survey": source.identity(model.bands), "settings": chosen,
         "versions": {"geoprospect": __version__, "torch": str(torch.__version__)},
@@ -72,7 +73,7 @@ class Partial:
     journal names is there, and what it does not name is made again.
     """
 
-    def __init__(self, folder: Path, plan: Plan, settings: Settings) -> None:
+    def __init__(self, folder: Path, plan: Plan, settings: MapSettings) -> None:
         self.folder, self.plan, self.settings = folder, plan, settings
         self.done: set[Tile] = set()
         self._files: dict[str, Any] = {name: (folder / f"{name}.f32").open("r+b") for name in plan.bands}
@@ -89,7 +90,7 @@ class Partial:
             before = _read_plan(folder)
             if before is not None:
                 _check_same(folder, before["fingerprint"], fingerprint)
-                settings = Settings(**before["settings"] | {"more": tuple(before["settings"]["more"])})
+                settings = MapSettings(**before["settings"])
             else:
                 _emptied(folder)
                 settings = plan.settings

@@ -21,6 +21,7 @@ from geoprospect.grid import Grid, cell_areas, check_north_up, grid_of_survey
 from geoprospect.io.deposits import check_deposits
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.prediction.predict import predict
+from geoprospect.prediction.settings import Mode
 from geoprospect.stats.success_rate import Rates, rates
 
 Scaling = Literal["model", "own"]
@@ -102,7 +103,7 @@ def transfer(
     scaling: Scaling = "model",
     resample: bool = False,
     threshold: float = 0.5,
-    mode: str = "window",
+    mode: Mode = "window",
     min_valid: float = 0.5,
     progress: bool = False,
 ) -> Transfer:
