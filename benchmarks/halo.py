@@ -76,7 +76,7 @@ def main():
         for fit, test in gp.spatial_folds(windows, FOLDS, context=HALO):
             fitted, tested = windows[fit], windows[test]
             plain, haloed, again = (
-                gp.train(fitted, survey, "resnet18", device=str(device), rng=rng, epochs=EPOCHS, halo=halo)
+                training.fit_networks(fitted, survey, "resnet18", device=str(device), rng=rng, epochs=EPOCHS, halo=halo)
                 for rng, halo in ((seed, 0), (seed, HALO), (seed + 1000, HALO))
             )
             kept = {

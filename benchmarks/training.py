@@ -245,7 +245,7 @@ def the_paper():
     survey = grid.dataset({f"b{i}": band for i, band in enumerate(cells)})
     for precision, epochs in (("auto", 120), ("float32", 30)):
         start = time.perf_counter()
-        model = gp.train(
+        model = training.fit_networks(
             windows, survey, "resnet50", "gao2022", device="cuda", rng=0, precision=precision, epochs=epochs
         )
         took = time.perf_counter() - start

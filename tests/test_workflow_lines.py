@@ -105,7 +105,7 @@ def test_the_lines_lead_from_a_table_of_samples_to_a_map(
 
     with rasterio.open(tmp_path / "prospectivity.tif") as written:
         assert written.crs.to_epsg() == 32649
-        assert written.descriptions == ("probability", "valid")
+        assert written.descriptions == ("probability", "valid", "dissimilarity")
         np.testing.assert_array_equal(written.read(1), probability.to_numpy())
         assert written.transform.almost_equals(gp.Grid.of(result).transform)
         assert written.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"

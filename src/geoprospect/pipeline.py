@@ -27,9 +27,8 @@ from geoprospect.io.deposits import read_deposits
 from geoprospect.io.rasters import read_bands
 from geoprospect.io.vectors import write_layers
 from geoprospect.io.writers import write_cog
-from geoprospect.models.fit_applicability import fit_applicability
 from geoprospect.models.model import ProspectivityModel
-from geoprospect.models.training import train
+from geoprospect.models.train import train
 from geoprospect.prediction.predict import predict, predict_cells
 from geoprospect.prediction.targets import delineate
 from geoprospect.screening.screen import screen, screening_points
@@ -213,7 +212,6 @@ def _prospect(
     if scores is not None and scores.map is not None:
         write_cog(scores.map, folder / "out_of_fold.tif")
     model = train(windows, chosen, rng=c.seed, **training)
-    model = model.with_applicability(fit_applicability(model, windows, chosen, device))
     calibration = None if scores is None else _calibration(scores, c)
     if calibration is not None:
         model = model.calibrated(calibration)

@@ -21,6 +21,7 @@ from geoprospect.models import fit_applicability
 from geoprospect.models.applicability import Applicability, Reference, dissimilarity
 from geoprospect.models.fit_applicability import _directions, _reference
 from geoprospect.models.networks import build_network, head_of
+from geoprospect.models.training import fit_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -233,13 +234,18 @@ def test_ground_unlike_the_training_is_told_from_ground_like_it() -> None:
     assert (unlike > unlike.threshold).mean() > 0.9
 
 
-def test_ground_that_was_held_out_is_no_training_ground() -> None:
+def test_train_fits_the_training_windows_but_not_those_held_out() -> None:
     area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
     data = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
     at = gp.sample_windows(data, area.deposits, size=8, crop=8, n_ore=60, n_barren=60, rng=0)
-    model = gp.train(at, data, "shufflenet_v2_x1_0", epochs=1, patience=1, device="cpu", rng=0)
-    (area_of,) = gp.fit_applicability(model, at, data, "cpu")
-    assert len(area_of.window.points) == model.settings["n_windows"] < len(at)
+    call: dict[str, Any] = {"network": "shufflenet_v2_x1_0", "epochs": 1, "patience": 1, "device": "cpu", "rng": 0}
+    model, plain = gp.train(at, data, **call), fit_networks(at, data, **call)
+    assert model.applicability is not None
+    assert plain.applicability is None
+    (kept,), (alone,) = model.applicability, gp.fit_applicability(plain, at, data, "cpu")
+    np.testing.assert_array_equal(kept.window.points, alone.window.points)
+    assert kept.window.threshold == alone.window.threshold
+    assert len(kept.window.points) == model.settings["n_windows"] < len(at)
 
 
 def test_networks_of_several_draws_are_compared_with_their_own_windows() -> None:

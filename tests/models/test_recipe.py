@@ -1,7 +1,7 @@
 """Recipes: the paper's numbers, the rates over the epochs, and refusals that say what would do."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoprospect.errors import InputError
-from geoprospect.models.recipe import RECIPES, SCHEDULES, Recipe
+from geoprospect.models.recipe import RECIPES, SCHEDULES, Recipe, RecipeOptions
 
 
 def rates(recipe: Recipe) -> list[float]:
@@ -31,6 +31,10 @@ def test_every_named_recipe_is_taken_by_its_name_and_is_frozen() -> None:
             recipe.lr = 1.0  # type: ignore[misc]
     assert Recipe.of() == RECIPES["default"] == Recipe()
     assert RECIPES["quick"].epochs < RECIPES["default"].epochs
+
+
+def test_the_keywords_are_the_fields() -> None:
+    assert list(get_type_hints(RecipeOptions)) == [field.name for field in dataclasses.fields(Recipe)]
 
 
 def test_settings_replace_those_of_the_recipe_and_only_those() -> None:

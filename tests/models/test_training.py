@@ -61,7 +61,7 @@ WINDOWS = cut(SURVEY)
 
 def train(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> gp.ProspectivityModel:
     settings: dict[str, Any] = {"network": SMALL, "epochs": 1, "batch": 8, "device": "cpu", "rng": 0}
-    return gp.train(windows, survey, **settings | changed)
+    return training.fit_networks(windows, survey, **settings | changed)
 
 
 def weight_bytes(model: gp.ProspectivityModel, which: int = 0) -> bytes:

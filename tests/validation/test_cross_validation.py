@@ -114,7 +114,7 @@ class Trained:
         self.windows: list[gp.Windows] = []
         self.models: list[gp.ProspectivityModel] = []
         self.predicted: list[gp.Windows] = []
-        train, predict_windows = cross_validation.train, cross_validation.predict_windows
+        train, predict_windows = cross_validation.fit_networks, cross_validation.predict_windows
 
         def spy_train(windows: gp.Windows, survey: xr.Dataset, *args: Any, **settings: Any) -> gp.ProspectivityModel:
             self.windows.append(windows)
@@ -125,7 +125,7 @@ class Trained:
             self.predicted.append(windows)
             return predict_windows(model, survey, windows, device)
 
-        monkeypatch.setattr(cross_validation, "train", spy_train)
+        monkeypatch.setattr(cross_validation, "fit_networks", spy_train)
         monkeypatch.setattr(cross_validation, "predict_windows", spy_predict)
 
     @property

@@ -68,7 +68,7 @@ class DenseCheck:
 
     Examples
     --------
-    >>> from geoprospect import DenseCheck
+    >>> from geoprospect.models.dense import DenseCheck
     >>> DenseCheck(500, 0.01, 0.05, 0.2, 0.004, 0.993, 0.91, 0.90).passed
     True
     """

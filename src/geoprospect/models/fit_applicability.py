@@ -30,7 +30,9 @@ _AT_ONCE = 2**22  # distances: 32 MB, and some masks
 def fit_applicability(
     model: ProspectivityModel, windows: Windows, survey: xr.Dataset, device: str = "auto"
 ) -> tuple[Applicability, ...]:
-    """Say where the training windows lie among the features of a model's networks.
+    """Return the features of the training windows of a model, against which its maps are compared.
+
+    `train` does this for every model. Call it for models that were saved without.
 
     The threshold is that of Meyer and Pebesma [1]_: of the distances of every training window to the nearest one that
     shares no ground with it, the largest that is not further above the upper quartile than 1.5 times the distance
@@ -72,7 +74,9 @@ def fit_applicability(
     >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
     >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=8, n_ore=40, n_barren=40, rng=0)
     >>> model = gp.train(windows, survey, network="resnet18", epochs=1, device="cpu", rng=0)
-    >>> model = model.with_applicability(gp.fit_applicability(model, windows, survey, device="cpu"))
+    >>> (known,) = gp.fit_applicability(model, windows, survey, device="cpu")  # of one network
+    >>> known.window.threshold == model.applicability[0].window.threshold  # train has fitted it
+    True
     >>> result = gp.predict(model, survey, stride=4, device="cpu")
     >>> (result.dissimilarity <= result.dissimilarity.threshold).mean().item() > 0.9
     True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal, TypedDict, Unpack, get_args
 
 from geoprospect._checks import check_choice, check_int, check_number
 from geoprospect._settings import with_settings
 from geoprospect.errors import InputError
 
-SCHEDULES = ("halve", "cosine", "constant")
+Schedule = Literal["halve", "cosine", "constant"]
+SCHEDULES = get_args(Schedule)
 # The trunks of all networks halve the resolution five times, so only whole steps of 32 cells can be cut off.
 _HALO_STEP = 32
 # A warm-up that was made for a long training would be all of a short one.
@@ -97,21 +98,21 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     halve_every: int = 30
     warmup: int = 5
     flips: bool = True
     rotations: bool = True
     label_smoothing: float = 0.0
-    class_weight: str | None = None
+    class_weight: Literal["balanced"] | None = None
     accumulate: int = 1
     halo: int = 0
     halo_from: float = 2 / 3
-    norm: str = "batch"
+    norm: Literal["batch", "group"] = "batch"
     dropout: float | None = None
     prior: float | None = None
     patience: int | None = None
-    precision: str = "auto"
+    precision: Literal["auto", "float32"] = "auto"
 
     def __post_init__(self) -> None:
         """Normalise and check."""
@@ -162,7 +163,7 @@ class Recipe:
             )
 
     @classmethod
-    def of(cls, recipe: str | Recipe = "default", **settings: Any) -> Recipe:
+    def of(cls, recipe: str | Recipe = "default", **settings: Unpack[RecipeOptions]) -> Recipe:
         """Return a recipe by its name, or the one given, with some settings replaced.
 
         Parameters
@@ -183,7 +184,7 @@ class Recipe:
             When there is no such recipe or setting, or a value is out of range.
         """
         start = recipe if isinstance(recipe, Recipe) else RECIPES[check_choice("recipe", recipe, RECIPES)]
-        return with_settings(start, settings)
+        return with_settings(start, dict(settings))
 
     def learning_rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
@@ -205,6 +206,32 @@ class Recipe:
         """Return the cells of context in a step of an epoch, both counted from 0."""
         late = epoch >= self.halo_from * self.epochs
         return self.halo if late and (epoch + step) % 2 else 0
+
+
+class RecipeOptions(TypedDict, total=False):
+    """Fields of `Recipe` as keyword arguments."""
+
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    schedule: Schedule
+    halve_every: int
+    warmup: int
+    flips: bool
+    rotations: bool
+    label_smoothing: float
+    class_weight: Literal["balanced"] | None
+    accumulate: int
+    halo: int
+    halo_from: float
+    norm: Literal["batch", "group"]
+    dropout: float | None
+    prior: float | None
+    patience: int | None
+    precision: Literal["auto", "float32"]
 
 
 RECIPES = {

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from geoprospect.models._patches import channels_last, gather
 from geoprospect.models.checkpoints import Checkpoint, Kept, checksum
 from geoprospect.models.model import ProspectivityModel, stack_bands
 from geoprospect.models.networks import Crop, build_network, set_halo
-from geoprospect.models.recipe import Recipe
+from geoprospect.models.recipe import Recipe, RecipeOptions
 from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.spatial_folds import held_out
 from geoprospect.windows.windows import Windows, check_windows
@@ -43,89 +43,36 @@ _PASSES = 4  # over the training windows, for the statistics of networks that sa
 _Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def train(
+def fit_networks(
     windows: Windows,
     survey: xr.Dataset,
     network: str = "resnet50",
     recipe: str | Recipe = "default",
-    n_models: int = 1,
-    device: str = "auto",
     rng: int | np.random.Generator | None = None,
     *,
+    n_models: int = 1,
+    device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
-    **settings: Any,
+    **settings: Unpack[RecipeOptions],
 ) -> ProspectivityModel:
-    """Train networks to tell ore windows from barren ones.
-
-    Stochastic gradient descent by a `Recipe`; before each epoch every window is turned and cropped
-    at random. Crops of ore windows always hold their deposit. Bands are scaled to mean 0 and
-    standard deviation 1 over the ground of the training windows only; the model keeps the scaling.
+    """Do what `train` does, without fitting the applicability.
 
     Parameters
     ----------
-    windows : Windows
-        Where to look, on the grid of `survey`. With several draws of barren windows each network
-        sees one of them.
-    survey : xarray.Dataset
-        Bands with dims (y, x) in their own units; all of them are used. NaN is replaced by the mean.
-    network : str, default 'resnet50'
-        Architecture: a key of `geoprospect.models.architectures.ARCHITECTURES`.
-    recipe : {'default', 'gao2022', 'quick'} or Recipe
-        How to train. 'gao2022' is the paper's [1]_; 'quick' is for a first look on a CPU.
-    n_models : int, default 1
-        Trainings from different random weights, for each draw of the windows; their spread is the
-        uncertainty of the map.
-    device : str, default 'auto'
-        'cpu', 'cuda', 'cuda:1', … ; 'auto' takes a GPU where there is one.
-    rng : int, Generator or None
-        Draws weights, order, turns and crops. Same seed, device, versions and, on the CPU, number of
-        threads: same bytes.
-    weights : path-like, optional
-        A .safetensors file to start from instead of random weights.
-    checkpoint : path-like, optional
-        A folder in which the training is kept twice a minute at most. The same call goes on from
-        there after a stop, and gives the bytes that it would have given without one; a note on the
-        `KeyboardInterrupt` of Ctrl-C says how far it has come. The folder can be loaded as a
-        `ProspectivityModel` at any time.
-    progress : bool, default False
-        Show a progress bar.
-    **settings
-        Fields of `Recipe` that replace those of `recipe`: epochs, batch, lr, …
+    windows, survey, network, recipe, rng, n_models, device, weights, checkpoint, progress, **settings
+        As in `train`.
 
     Returns
     -------
     ProspectivityModel
-        With ``history``: mean loss and accuracy of every epoch, on the augmented training windows;
-        with `patience` also AUC and loss on the separate ground.
+        Without `applicability`. Cross-validation and checkpoints have no use for it.
 
     Raises
     ------
-    InputError
-        When windows and survey have different grids, a class is missing, a band has no data on the
-        training ground, there is no such setting, or the checkpoint was begun with other arguments.
-    SeparationError
-        When `patience` is given and no separate ground can be cut off. It is an `InputError`.
-    DivergenceError
-        When the loss is no longer finite; the message names epoch and batch, and ``model`` of the
-        error is the `ProspectivityModel` of the last epoch before, or None.
-    DeviceError
-        When the device cannot be used or has too little memory.
-
-    References
-    ----------
-    .. [1] Gao, L. et al. (2022). https://doi.org/10.3390/app122211433
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> area = gp.synthetic.make_survey(shape=(64, 64), rng=0)
-    >>> survey = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
-    >>> windows = gp.sample_windows(survey, area.deposits, size=8, crop=7, n_ore=40, n_barren=40, rng=0)
-    >>> model = gp.train(windows, survey, network="resnet18", epochs=2, device="cpu", rng=0)
-    >>> list(model.history.columns)
-    ['model', 'draw', 'epoch', 'loss', 'accuracy', 'learning_rate']
+    InputError, SeparationError, DivergenceError, DeviceError
+        As `train`.
     """
     how, n_models = Recipe.of(recipe, **settings), check_int("n_models", n_models)
     bands, target = _check_ground(windows, survey), resolve_device(device)

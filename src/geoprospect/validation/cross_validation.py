@@ -23,7 +23,7 @@ from geoprospect.geochem.samples import Samples
 from geoprospect.grid import grid_of_survey
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.recipe import Recipe
-from geoprospect.models.training import train
+from geoprospect.models.training import fit_networks
 from geoprospect.prediction.predict import predict_windows
 from geoprospect.screening.screen import RULES, Rule
 from geoprospect.screening.screen import screen as screen_bands
@@ -236,7 +236,7 @@ def _one_fold(
     """Train on one part of the windows, score the other and the places of the map."""
     windows = study.windows
     bands = study.survey if study.screen is None else _screened(study, windows[fit], windows[test], seed)
-    model = train(windows[fit], bands, study.network, rng=seed, **study.training)
+    model = fit_networks(windows[fit], bands, study.network, rng=seed, **study.training)
     looked = _joined(seen(windows[test]), places)
     each = _each_draw(model, windows.n_draws, bands, looked, study.training["device"])  # (draws, n)
     known = np.isfinite(each[0, : test.size])
@@ -386,7 +386,7 @@ def _calibrated_brier(
         log.info("not calibrated in this fold: %s", err)
         return math.nan
     fitted, held = max(inner, key=lambda split: min(split[0].size, split[1].size))
-    model = train(inside[fitted], bands, study.network, rng=seed, **study.training)
+    model = fit_networks(inside[fitted], bands, study.network, rng=seed, **study.training)
     probability = predict_windows(model, bands, inside[held], study.training["device"])
     known = np.isfinite(probability)
     with warnings.catch_warnings():
@@ -405,7 +405,7 @@ def _paper_protocol(study: _Study, seed: int) -> pd.Series:
         for label, share in zip((1, 0), _PAPER_SHARE, strict=True)
     ]
     fit, test = hold_back(windows, n[0], n[1], rng=seed)
-    model = train(windows[fit], study.survey, study.network, rng=seed, **study.training)
+    model = fit_networks(windows[fit], study.survey, study.network, rng=seed, **study.training)
     score = predict_windows(model, study.survey, windows[test], study.training["device"])
     known = np.isfinite(score)
     cut = Evaluation.of(windows.labels[test][known], score[known])
