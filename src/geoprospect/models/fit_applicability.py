@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from geoprospect._devices import resolve_device
 from geoprospect.errors import InputError
+from geoprospect.models._batches import in_batches, on_device
 from geoprospect.models._patches import channels_last, gather
 from geoprospect.models.applicability import Applicability, Reference
 from geoprospect.models.architectures import FEATURE_STRIDE
@@ -92,12 +93,9 @@ def fit_applicability(
         if len(own) < 2:
             raise InputError(f"windows: draw {number % windows.n_draws} has {len(own)}, a distance needs two")
         directions = _directions(head_of(network)[1].in_features)
-        try:
-            network.to(target)
+        with on_device(network, target):
             alone = _reference(_projected(network, directions, stack, own), own)
             slid = _slid(network, directions, stack, own) if model.settings.get("halo") else None
-        finally:
-            network.cpu()
         found.append(Applicability(directions.numpy(), alone, slid))
     return tuple(found)
 
@@ -114,15 +112,20 @@ def _projected(network: nn.Module, directions: Tensor, stack: Tensor, windows: W
     head = head_of(network)[1]
     handle = head.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
     rows, cols = _crops(windows)
+
+    def run(at: slice, size: int) -> NDArray[np.float32]:
+        row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
+        network(gather(stack, row, col, windows.crop, zooms=windows.zooms[at]).to(head.weight))
+        features = kept.pop().cpu()
+        found: NDArray[np.float32] = (features @ directions.to(features.dtype).T).numpy()
+        return found
+
     try:
         with torch.inference_mode():
-            for start in range(0, len(windows), _BATCH):
-                at = slice(start, start + _BATCH)
-                row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
-                network(gather(stack, row, col, windows.crop, zooms=windows.zooms[at]).to(head.weight))
+            parts = [found for _, found in in_batches(run, len(windows), _BATCH, stack.device, "a single window")]
     finally:
         handle.remove()
-    return np.concatenate([(features.cpu() @ directions.to(features.dtype).T).numpy() for features in kept])
+    return np.concatenate(parts)
 
 
 def _slid(network: nn.Module, directions: Tensor, stack: Tensor, windows: Windows) -> Reference | None:

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from geoprospect._checks import check_int, nearest_name
 from geoprospect._version import __version__
@@ -36,6 +36,7 @@ from geoprospect.windows.windows import Windows, check_windows
 _FORMAT = 1
 _META = "model.json"
 _AREA = "applicability-{}.safetensors"
+A = TypeVar("A", NDArray[np.float64], Tensor)
 # Cell sizes closer than this share are one: a projection rounds.
 _CELL_TOLERANCE = 0.01
 
@@ -327,6 +328,13 @@ class ProspectivityModel:
         return model
 
 
+def standardized(values: A, offset: Any, scale: Any) -> A:
+    """Scale float64 values in place as the networks see them, and return them; round them to float32 afterwards."""
+    values -= offset
+    values /= scale
+    return values
+
+
 def stack_bands(
     survey: xr.Dataset, bands: tuple[str, ...], offset: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -337,7 +345,7 @@ def stack_bands(
         values = survey[name].transpose("y", "x").to_numpy()
         finite = np.isfinite(values)
         valid &= finite
-        plane[...] = np.where(finite, (values - o) / s, 0)
+        plane[...] = np.where(finite, standardized(values.astype(np.float64), o, s), 0)
     return stack, valid
 
 

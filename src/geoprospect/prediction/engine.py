@@ -24,10 +24,11 @@ from torch import Tensor, fx, nn
 
 from geoprospect.errors import DeviceError, DivergenceError, InputError
 from geoprospect.io.sources import Packing, Padded, Source
+from geoprospect.models._batches import in_batches
 from geoprospect.models._patches import gather
 from geoprospect.models.applicability import dissimilarity
 from geoprospect.models.dense import STRIDES, Dense, context_of, slid
-from geoprospect.models.model import ProspectivityModel
+from geoprospect.models.model import ProspectivityModel, standardized
 from geoprospect.models.networks import folded, with_projection
 from geoprospect.prediction.settings import MapSettings
 
@@ -282,8 +283,7 @@ class Ground:
                 found &= values != self._nodata
             if self._packed:
                 values = values.float() * self._times + self._plus
-            # In float64, and rounded once: as training scales.
-            scaled = values.to(torch.float64, copy=True).sub_(self._offset).div_(self._scale)
+            scaled = standardized(values.to(torch.float64, copy=True), self._offset, self._scale)
             self._cells[place] = scaled.masked_fill_(~found, 0).permute(1, 2, 0)
             self._valid[place] = found.all(0)
             self._held = place.stop
@@ -473,32 +473,24 @@ class Engine:
     def _by_window(
         self, each: Tensor, ground: Ground, wanted: Tensor, rows: Tensor, cols: Tensor, done: Callable[[int], Any]
     ) -> None:
-        """Fill in the probability of ore; where memory runs out, go on with half the batch."""
-        at = wanted.nonzero()
-        stack, start = ground.stack, 0
-        while start < len(at):
-            part = at[start : start + self.batch]
-            try:
-                patches = gather(stack, rows[part[:, 0]], cols[part[:, 1]], self.model.crop)
-                for number in range(len(self._networks)):
-                    logits = self._logits(number, patches, len(at) >= _WORTH_RECORDING * self.batch)  # (B, 2 and more)
-                    each[number, :, part[:, 0], part[:, 1]] = self._told(number, logits.to(self.dtype))
-            except torch.OutOfMemoryError as err:
-                if self.batch == 1:
-                    raise DeviceError(
-                        f"device={str(self.device)!r}: has no memory for one window of {stack.shape[0]} bands of "
-                        f"{self.model.crop} x {self.model.crop} cells beside the survey; close other programs, or pass "
-                        f"device='cpu' ({err})"
-                    ) from err
-                self._replayed.clear()
-                self.batch //= 2
-            else:
-                start += len(part)
-                done(len(part))
-                continue
-            # Here, because inside of `except` the traceback still holds what is to be freed.
-            log.info("the device has no memory for %d windows at once; trying %d", 2 * self.batch, self.batch)
-            torch.cuda.empty_cache()
+        """Fill in what was requested about every window."""
+        at, stack = wanted.nonzero(), ground.stack
+
+        def run(batch: slice, size: int) -> None:
+            part = at[batch]
+            patches = gather(stack, rows[part[:, 0]], cols[part[:, 1]], self.model.crop)
+            many = len(at) >= _WORTH_RECORDING * size
+            for number in range(len(self._networks)):
+                logits = self._logits(number, patches, many)  # (B, 2 and more)
+                each[number, :, part[:, 0], part[:, 1]] = self._told(number, logits.to(self.dtype))
+
+        def reduced(size: int) -> None:
+            self._replayed.clear()
+            self.batch = size
+
+        window = f"one window of {stack.shape[0]} bands of {self.model.crop} x {self.model.crop} cells"
+        for batch, _ in in_batches(run, len(at), self.batch, self.device, window, reduced):
+            done(batch.stop - batch.start)
 
     def _logits(self, number: int, patches: Tensor, many: bool) -> Tensor:
         """Ask a network; on a GPU, and where there are many batches, by replaying what was recorded."""

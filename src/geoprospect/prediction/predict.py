@@ -21,11 +21,12 @@ from tqdm.auto import tqdm
 from geoprospect._checks import check_int, check_number, check_shape, user_level
 from geoprospect._devices import resolve_device
 from geoprospect._settings import with_settings
-from geoprospect.errors import DataWarning, DeviceError, InputError
+from geoprospect.errors import DataWarning, InputError
 from geoprospect.geochem.samples import Samples
 from geoprospect.grid import Grid, grid_of_survey
 from geoprospect.gridding.sample_support import Distances, places_on
 from geoprospect.io.sources import InMemory, Source
+from geoprospect.models._batches import in_batches, on_device
 from geoprospect.models._patches import channels_last, gather
 from geoprospect.models.applicability import mean_threshold
 from geoprospect.models.dense import STRIDES
@@ -417,30 +418,30 @@ def predict_places(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
     """Return mean and standard deviation of the probability, and the share of data, per place."""
     zooms = np.ones(rows.size, dtype=np.int64) if zooms is None else zooms
-    target = resolve_device(device)
+    target, crop = resolve_device(device), model.crop
     bands, valid = model.stack(survey)
-    share = valid_fraction(valid, rows, cols, model.crop * zooms).astype(np.float32)
+    share = valid_fraction(valid, rows, cols, crop * zooms).astype(np.float32)
     wanted = np.flatnonzero((share >= min_valid) & (share > 0))
     stack = channels_last(torch.from_numpy(bands).to(target))  # (C, Y, X)
-    places = (rows[wanted], cols[wanted], zooms[wanted])
     each = np.full((len(model.networks), rows.size), np.nan, dtype=np.float32)
     total = len(model.networks) * wanted.size
+    window = f"one window of {len(bands)} bands of {crop} x {crop} cells"
     with torch.inference_mode(), tqdm(total=total, desc="predicting", unit="window", disable=not progress) as bar:
         for i, network in enumerate(model.networks):
-            try:
-                with _context(network, halo):
-                    each[i, wanted] = _ore(network.to(target), stack, places, model.crop, halo, bar)
-            finally:
-                network.cpu()
+
+            def run(batch: slice, size: int, network: nn.Module = network) -> NDArray[np.float32]:
+                at = wanted[batch]
+                row, col = (torch.from_numpy(a[at]).to(target) for a in (rows, cols))
+                return ore(network(gather(stack, row, col, crop, zooms=zooms[at], halo=halo)))
+
+            with on_device(network, target), _context(network, halo):
+                for batch, found in in_batches(run, wanted.size, _BATCH, target, window):
+                    each[i, wanted[batch]] = found
+                    bar.update(found.size)
             if not np.isfinite(each[i, wanted]).all():
                 raise ruined(i)
-    return *_summed_up(each), share
-
-
-def _summed_up(each: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation over the networks."""
-    spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(each.shape[1:], dtype=np.float32)
-    return each.mean(axis=0), spread
+    spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(rows.size, dtype=np.float32)
+    return each.mean(axis=0), spread, share
 
 
 def default_stride(model: ProspectivityModel, mode: str) -> int:
@@ -461,31 +462,7 @@ def _context(network: nn.Module, halo: int) -> Iterator[None]:
             set_halo(network, 0)
 
 
-def _ore(
-    net: nn.Module, stack: Tensor, places: tuple[NDArray[np.int64], ...], crop: int, halo: int, bar: tqdm
-) -> NDArray[np.float32]:
-    """Return the probability of ore per place; where memory runs out, go on with half the batch."""
-    rows, cols, zooms = places
-    result = np.empty(rows.size, dtype=np.float32)
-    start, batch = 0, _BATCH
-    while start < rows.size:
-        at = slice(start, start + batch)
-        row, col = (torch.from_numpy(a[at]).to(stack.device) for a in (rows, cols))
-        try:
-            logits = net(gather(stack, row, col, crop, zooms=zooms[at], halo=halo))  # (B, 2)
-            result[at] = torch.softmax(logits.float(), dim=1)[:, 1].cpu().numpy()
-        except torch.OutOfMemoryError as err:
-            if batch == 1:
-                raise DeviceError(
-                    f"device={str(stack.device)!r}: has no memory for one window of {stack.shape[0]} bands of {crop} x "
-                    f"{crop} cells beside the survey; close other programs, or pass device='cpu' ({err})"
-                ) from err
-            batch //= 2
-        else:
-            start += row.numel()
-            bar.update(row.numel())
-            continue
-        # Here, because inside of `except` the traceback still holds what is to be freed.
-        log.info("the device has no memory for %d windows at once; trying %d", 2 * batch, batch)
-        torch.cuda.empty_cache()
-    return result
+def ore(logits: Tensor) -> NDArray[np.float32]:
+    """Return the probability of ore from logits (B, 2)."""
+    probability: NDArray[np.float32] = torch.softmax(logits.float(), dim=1)[:, 1].cpu().numpy()
+    return probability

@@ -18,12 +18,14 @@ from tqdm.auto import tqdm
 
 from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, user_level
 from geoprospect._devices import resolve_device
-from geoprospect.errors import DataWarning, DependencyError, DeviceError, InputError
+from geoprospect.errors import DataWarning, DependencyError, InputError
 from geoprospect.grid import Grid, grid_of_survey
+from geoprospect.models._batches import in_batches, on_device
 from geoprospect.models._patches import gather
 from geoprospect.models.architectures import ARCHITECTURES, FEATURE_STRIDE
 from geoprospect.models.model import ProspectivityModel, check_fit
 from geoprospect.models.networks import last_features
+from geoprospect.prediction.predict import ore
 from geoprospect.stats.bootstrap import bootstrap_aucs
 from geoprospect.stats.metrics import rank_auc
 from geoprospect.windows.regions import Fold, check_folds
@@ -239,27 +241,23 @@ def _network_scores(
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return the probability of ore (1 + len(shuffles), N): of the windows as they are, then of each shuffle."""
 
-    def probability(at: NDArray[np.int64], most: int) -> NDArray[np.float32]:
-        plain = _patches(stack, places.at(at), crop)  # (B, C, H, W)
-        rows = [_ore(network, plain)]
+    def probability(batch: slice, size: int) -> NDArray[np.float32]:
+        plain = _patches(stack, places.at(batch), crop)  # (B, C, H, W)
+        rows = [ore(network(plain))]
         for bands, given in shuffles:
             if bands:
                 mixed = plain.clone()
-                mixed[:, bands] = _patches(stack[bands], places.at(given[at]), crop)
+                mixed[:, bands] = _patches(stack[bands], places.at(given[batch]), crop)
             # Of bands that the model does not use there is nothing to shuffle.
-            rows.append(_ore(network, mixed) if bands else rows[0])
+            rows.append(ore(network(mixed)) if bands else rows[0])
         return np.stack(rows, axis=1)  # (B, 1 + G R)
 
-    result = np.empty((places.rows.size, 1 + len(shuffles)))
-    for at, part in _in_batches(probability, np.arange(places.rows.size), _WINDOWS, stack.device):
-        result[at] = part
-        bar.update(len(shuffles) * at.size / places.rows.size)
+    n = places.rows.size
+    result = np.empty((n, 1 + len(shuffles)))
+    for batch, part in in_batches(probability, n, _WINDOWS, stack.device, "a single window"):
+        result[batch] = part
+        bar.update(len(shuffles) * len(part) / n)
     return result.T
-
-
-def _ore(network: nn.Module, x: Tensor) -> NDArray[np.float32]:
-    probability: NDArray[np.float32] = torch.softmax(network(x).float(), dim=1)[:, 1].cpu().numpy()
-    return probability
 
 
 def _importance_table(
@@ -460,22 +458,25 @@ def _sum_up(
     """Add what a network says of every window to `summed`; return what was missed and what was to be explained."""
     errors = np.zeros(2)
 
-    def run(at: NDArray[np.int64], most: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        zoom, here = int(places.zooms[at[0]]), places.at(at)
-        # Cells as they are on the grid; the network averages them itself, so that each has its own share.
-        x = _patches(stack, here._replace(zooms=np.ones_like(here.zooms)), model.crop * zoom)
-        shares, missed, due = explain(network, x.requires_grad_(), zoom, model.network, steps, most)
-        sums = [float(part.detach().abs().sum(dtype=torch.float64)) for part in (missed, due)]
-        return shares.detach().cpu().numpy(), np.array(sums)
+    for zoom in map(int, np.unique(places.zooms)):
+        same = places.at(places.zooms == zoom)
 
-    for zoom in np.unique(places.zooms):
-        same = np.flatnonzero(places.zooms == zoom)
-        for at, (shares, sums) in _in_batches(run, same, _BACKWARDS, stack.device):
+        def run(
+            batch: slice, most: int, same: _Places = same, zoom: int = zoom
+        ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+            here = same.at(batch)
+            # Cells as they are on the grid; the network averages them itself, so that each has its own share.
+            x = _patches(stack, here._replace(zooms=np.ones_like(here.zooms)), model.crop * zoom)
+            shares, missed, due = explain(network, x.requires_grad_(), zoom, model.network, steps, most)
+            sums = [float(part.detach().abs().sum(dtype=torch.float64)) for part in (missed, due)]
+            return shares.detach().cpu().numpy(), np.array(sums)
+
+        for batch, (shares, sums) in in_batches(run, same.rows.size, _BACKWARDS, stack.device, "a single window"):
             errors += sums
-            for share, row, col in zip(shares, places.rows[at], places.cols[at], strict=True):
+            for share, row, col in zip(shares, same.rows[batch], same.cols[batch], strict=True):
                 height, width = share.shape[1:]
                 summed[:, row : row + height, col : col + width] += share
-            bar.update(at.size)
+            bar.update(len(shares))
     return errors
 
 
@@ -582,34 +583,5 @@ def _patches(stack: Tensor, places: _Places, size: int) -> Tensor:
 def _on(network: nn.Module, device: torch.device) -> Iterator[None]:
     """Have a network on the device for a while, and there in full float32."""
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    try:
-        network.to(device)
-        with exact if device.type == "cuda" else contextlib.nullcontext():
-            yield
-    finally:
-        network.cpu()
-
-
-def _in_batches(
-    run: Callable[[NDArray[np.int64], int], Any], indices: NDArray[np.int64], batch: int, device: torch.device
-) -> Iterator[tuple[NDArray[np.int64], Any]]:
-    """Yield parts of `indices` with what `run` makes of them; where memory runs out, go on with half the batch."""
-    start = 0
-    while start < indices.size:
-        at = indices[start : start + batch]
-        try:
-            result = run(at, batch)
-        except torch.OutOfMemoryError as err:
-            if batch == 1:
-                raise DeviceError(
-                    f"device={str(device)!r}: has no memory for a single window beside the survey; close other "
-                    f"programs, or pass device='cpu' ({err})"
-                ) from err
-            result = None
-        if result is None:  # here, because inside of `except` the traceback still holds what is to be freed
-            batch //= 2
-            log.info("the device has no memory for %d windows at once; trying %d", 2 * batch, batch)
-            torch.cuda.empty_cache()
-            continue
-        yield at, result
-        start += at.size
+    with on_device(network, device), exact if device.type == "cuda" else contextlib.nullcontext():
+        yield
