@@ -84,7 +84,9 @@ def build_network(
     architecture = ARCHITECTURES[check_choice("network", name, ARCHITECTURES)]
     check_choice("norm", norm, NORMS)
     n_bands = check_int("n_bands", n_bands)
-    share = None if dropout is None else _check_dropout(dropout)
+    share = None if dropout is None else check_number("dropout", dropout, minimum=0)
+    if share is not None and share >= 1:
+        raise InputError(f"dropout={dropout!r}: needs a share of at least 0 and below 1; at 1 nothing would be left")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
         network = _widened(name, architecture, n_bands)
@@ -92,8 +94,15 @@ def build_network(
         if share is not None:
             _set_dropout(network, architecture.head, share)
     if norm == "group":
-        _group_norms(network)
-    _insert_crop(network, architecture.trunk_end)
+        norms = {path: module for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+        for path, module in norms.items():
+            groups = group_count(module.num_features)
+            network.set_submodule(path, nn.GroupNorm(groups, module.num_features, eps=module.eps))
+    end = network.get_submodule(architecture.trunk_end)
+    if isinstance(end, nn.Sequential):  # the trunk; it is pooled by a function
+        end.append(Crop())
+    else:  # the pooling
+        network.set_submodule(architecture.trunk_end, nn.Sequential(Crop(), end))
     if weights is not None:
         _load(network, name, n_bands, weights)
     return network
@@ -306,13 +315,6 @@ def _check_size(network: nn.Module, given: tuple[Tensor, ...], name: str, smalle
         )
 
 
-def _check_dropout(dropout: float) -> float:
-    share = check_number("dropout", dropout, minimum=0)
-    if share >= 1:
-        raise InputError(f"dropout={dropout!r}: needs a share of at least 0 and below 1; at 1 nothing would be left")
-    return share
-
-
 def _set_dropout(network: nn.Module, path: str, share: float) -> None:
     """Drop `share` of the head's input: in the architecture's own dropout, or in a head that does it."""
     own = [module for module in network.modules() if isinstance(module, nn.Dropout)]
@@ -327,14 +329,6 @@ def _set_dropout(network: nn.Module, path: str, share: float) -> None:
         network.set_submodule(path, dropping)
 
 
-def _group_norms(network: nn.Module) -> None:
-    """Replace every batch normalisation by group normalisation, under the same names."""
-    norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    for name, module in norms.items():
-        groups = group_count(module.num_features)
-        network.set_submodule(name, nn.GroupNorm(groups, module.num_features, eps=module.eps))
-
-
 def group_count(channels: int) -> int:
     """Return the largest divisor of `channels`, at most 32, that leaves two channels in every group.
 
@@ -342,15 +336,6 @@ def group_count(channels: int) -> int:
     a feature map of one cell it leaves nothing.
     """
     return max((g for g in range(1, _GROUPS + 1) if channels % g == 0 and channels >= 2 * g), default=1)
-
-
-def _insert_crop(network: nn.Module, end: str) -> None:
-    """Put the layer that cuts off the halo between the last features and their pooling."""
-    module = network.get_submodule(end)
-    if isinstance(module, nn.Sequential):  # the trunk; it is pooled by a function
-        module.append(Crop())
-    else:  # the pooling
-        network.set_submodule(end, nn.Sequential(Crop(), module))
 
 
 def _unsupported(what: str) -> DependencyError:

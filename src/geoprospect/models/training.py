@@ -151,6 +151,10 @@ class _Good:
     rows: tuple[dict[str, Any], ...] = ()
     best: _Best | None = None
 
+    def waited(self, recipe: Recipe) -> bool:
+        """Return whether early stopping applies."""
+        return recipe.patience is not None and self.best is not None and self.epoch - self.best.epoch >= recipe.patience
+
 
 class _Ensemble:
     """The networks that are trained in turn, and the last good state of the one at hand."""
@@ -202,7 +206,7 @@ class _Ensemble:
         recipe, start = task.recipe, self.good.epoch
         task.bar.update(start)
         try:
-            while not _is_over(self.good, recipe):
+            while self.good.epoch < recipe.epochs and not self.good.waited(recipe):
                 row = _epoch(net, optimizer, task, self.good.epoch + 1)
                 self.good = _remembered(net, optimizer, task, row, self.good)
                 task.bar.set_postfix(loss=f"{row['loss']:.4f}", accuracy=f"{row['accuracy']:.3f}")
@@ -530,11 +534,6 @@ def _best_epochs(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
         return {}
     networks = [[row for row in rows if row["model"] == number] for number in sorted({row["model"] for row in rows})]
     return {"best_epochs": [int(max(one, key=_merit)["epoch"]) for one in networks]}
-
-
-def _is_over(good: _Good, recipe: Recipe) -> bool:
-    waited = recipe.patience is not None and good.best is not None and good.epoch - good.best.epoch >= recipe.patience
-    return good.epoch >= recipe.epochs or waited
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

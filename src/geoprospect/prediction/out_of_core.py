@@ -184,13 +184,8 @@ def _runs(strips: Sequence[Sequence[Tile]], done: frozenset[Tile] | set[Tile]) -
             yield run
 
 
-def _pieces(runs: Iterable[list[Tile]], n: int) -> list[list[Tile]]:
-    """Cut runs of tiles into about `n` pieces of equal length."""
-    whole = list(runs)
-    return _pieces_of(whole, math.ceil(sum(map(len, whole)) / n)) if whole else []
-
-
 def _pieces_of(runs: Iterable[list[Tile]], longest: int) -> list[list[Tile]]:
+    """Cut runs of tiles into pieces of at most `longest` tiles."""
     return [run[start : start + longest] for run in runs for start in range(0, len(run), longest)]
 
 
@@ -207,7 +202,10 @@ def _on_devices(
         return
     # Here, one after the other: torch.fx patches all modules of the process while it looks at one.
     engines = [Engine(model, settings, device) for device in devices]
-    pieces, ready = iter(_pieces(todo, len(devices))), queue.Queue[_Found | BaseException | None](2 * len(devices))
+    pieces, ready = (
+        iter(_pieces_of(todo, max(1, math.ceil(sum(map(len, todo)) / len(devices))))),
+        queue.Queue[_Found | BaseException | None](2 * len(devices)),
+    )
     lock, stop = threading.Lock(), threading.Event()
 
     def work(engine: Engine) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Literal, Unpack
 
@@ -434,10 +432,16 @@ def predict_places(
                 row, col = (torch.from_numpy(a[at]).to(target) for a in (rows, cols))
                 return ore(network(gather(stack, row, col, crop, zooms=zooms[at], halo=halo)))
 
-            with on_device(network, target), _context(network, halo):
-                for batch, found in in_batches(run, wanted.size, _BATCH, target, window):
-                    each[i, wanted[batch]] = found
-                    bar.update(found.size)
+            if halo:
+                set_halo(network, halo)
+            try:
+                with on_device(network, target):
+                    for batch, found in in_batches(run, wanted.size, _BATCH, target, window):
+                        each[i, wanted[batch]] = found
+                        bar.update(found.size)
+            finally:
+                if halo:
+                    set_halo(network, 0)
             if not np.isfinite(each[i, wanted]).all():
                 raise ruined(i)
     spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(rows.size, dtype=np.float32)
@@ -448,18 +452,6 @@ def default_stride(model: ProspectivityModel, mode: str) -> int:
     """Return an eighth of a window, in cells; with mode 'dense' the next multiple of what a trunk can be turned to."""
     eighth = model.size // 8
     return max(STRIDES[0], round(eighth / STRIDES[0]) * STRIDES[0]) if mode == "dense" else max(1, eighth)
-
-
-@contextlib.contextmanager
-def _context(network: nn.Module, halo: int) -> Iterator[None]:
-    """Have the network cut the features of the context off, and take it back afterwards."""
-    if halo:
-        set_halo(network, halo)
-    try:
-        yield
-    finally:
-        if halo:
-            set_halo(network, 0)
 
 
 def ore(logits: Tensor) -> NDArray[np.float32]:

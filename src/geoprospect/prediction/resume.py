@@ -129,21 +129,18 @@ class Partial:
     def keep(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
         """Write what was found in a tile, in batches of so many windows, and then enter it."""
         with _disk_errors(self.folder):
-            self._kept(tile, bands, batch)
-
-    def _kept(self, tile: Tile, bands: dict[str, NDArray[Any]], batch: int) -> None:
-        width = self.plan.grid.shape[1]
-        for name, stream in self._files.items():
-            for row, values in zip(range(tile.top, tile.bottom), bands[name], strict=True):
-                stream.seek((row * width + tile.left) * 4)
-                stream.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
-            stream.flush()
-            os.fsync(stream.fileno())
-        entry = {"tile": list(tile), "batch": batch, "digest": self._digest(tile)}
-        self._journal.write(json.dumps(entry) + "\n")
-        self._journal.flush()
-        os.fsync(self._journal.fileno())
-        self.done.add(tile)
+            width = self.plan.grid.shape[1]
+            for name, stream in self._files.items():
+                for row, values in zip(range(tile.top, tile.bottom), bands[name], strict=True):
+                    stream.seek((row * width + tile.left) * 4)
+                    stream.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+            entry = {"tile": list(tile), "batch": batch, "digest": self._digest(tile)}
+            self._journal.write(json.dumps(entry) + "\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+            self.done.add(tile)
 
     def _read_journal(self) -> None:
         """Take the tiles that are there as they were entered; a line that was cut off was none."""
