@@ -236,7 +236,7 @@ def test_ground_unlike_the_training_is_told_from_ground_like_it() -> None:
 
 def test_train_fits_the_training_windows_but_not_those_held_out() -> None:
     area = gp.synthetic.make_survey(shape=(96, 96), rng=0)
-    data = gp.interpolate(area.samples, area.grid)[["Cu", "Au"]]
+    data = gp.interpolate(area.samples[["Cu", "Au"]], area.grid, "nearest")
     at = gp.sample_windows(data, area.deposits, size=8, crop=8, n_ore=60, n_barren=60, rng=0)
     call: dict[str, Any] = {"network": "shufflenet_v2_x1_0", "epochs": 1, "patience": 1, "device": "cpu", "rng": 0}
     model, plain = gp.train(at, data, **call), fit_networks(at, data, **call)

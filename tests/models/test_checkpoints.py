@@ -97,7 +97,7 @@ SETTINGS: dict[str, Any] = {"network": SMALL, "epochs": 3, "batch": 13, "dropout
 
 
 def train(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> gp.ProspectivityModel:
-    return gp.train(windows, survey, **SETTINGS | changed)
+    return training.fit_networks(windows, survey, **SETTINGS | changed)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

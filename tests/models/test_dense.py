@@ -95,7 +95,7 @@ def on_ground(network: nn.Module, ground: Tensor, crop: int, stride: int, tile: 
 
 
 @pytest.mark.parametrize(("name", "stride", "shape"), [
-    (SMALL, 32, (501, 420)), pytest.param("googlenet", 16, (260, 333), marks=pytest.mark.slow),
+    (SMALL, 32, (405, 330)), pytest.param("googlenet", 16, (260, 333), marks=pytest.mark.slow),
     pytest.param(SMALL, 8, (96, 400), marks=pytest.mark.slow),
     pytest.param("resnet18", 16, (64, 560), marks=pytest.mark.slow),
 ])  # fmt: skip
@@ -113,7 +113,9 @@ def test_any_tiles_give_the_whole_at_the_edges_of_the_ground_too(
         )
 
 
-@pytest.mark.parametrize(("name", "side"), [("googlenet", 124), ("googlenet", 141), (SMALL, 141)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("googlenet", 124), pytest.param("googlenet", 141, marks=pytest.mark.slow), (SMALL, 141)]
+)
 def test_any_stride_gives_the_same_windows_the_same_answer_at_the_rim_too(name: str, side: int) -> None:
     """Every window here sees the rim, where googlenet's pools round up."""
     network = lively(build_network(name, 2)).double()
@@ -262,12 +264,11 @@ def test_a_conversion_that_is_not_exact_is_found_when_it_is_first_made(monkeypat
 
     dilated = dense._dilated
     monkeypatch.setattr(dense, "_TRIED", set())
-    dense.slid(network, 64, 8)
+    dense.slid(network, 64, 16)
     monkeypatch.setattr(dense, "_dilated", off)
-    dense.slid(network, 64, 8)  # the same layers are tried once
-    for stride in (16, 4):
-        with pytest.raises(InputError, match=r"features of windows and of the ground differ by .* mode='window'"):
-            dense.slid(network, 64, stride)
+    dense.slid(network, 64, 16)  # the same layers are tried once
+    with pytest.raises(InputError, match=r"features of windows and of the ground differ by .* mode='window'"):
+        dense.slid(network, 64, 8)
 
 
 def test_networks_of_the_same_layers_are_slid_each_with_its_own_weights() -> None:
@@ -304,7 +305,7 @@ def test_a_tile_that_does_not_hold_what_is_asked_of_it_is_refused() -> None:
 
 
 def test_the_network_itself_is_left_alone_and_dropout_before_the_head_is_none() -> None:
-    network = lively(build_network("resnet18", 2, dropout=0.5))
+    network = lively(build_network(SMALL, 2, dropout=0.5))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     x = torch.randn(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -312,7 +313,7 @@ def test_the_network_itself_is_left_alone_and_dropout_before_the_head_is_none() 
         Dense(network, 64, 8)(x)
         assert torch.equal(network(x), answer)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    assert largest_difference(network.double(), 64, 16) < 1e-12
+    assert largest_difference(network.double(), 33, 32) < 1e-12
 
 
 # -- maps --------------------------------------------------------------------------------------
@@ -328,6 +329,11 @@ def ground(holes: bool = False) -> xr.Dataset:
         bands["Cu"][:, :300] = np.nan
         bands["Au"][draws.random(GRID.shape) < 0.1] = np.nan
     return GRID.dataset(bands, {name: {"units": "ppm"} for name in bands})
+
+
+def small_ground(holes: bool = False) -> xr.Dataset:
+    """A part of the ground with the edge of the hole in it."""
+    return ground(holes).isel(y=slice(0, 190), x=slice(200, 430))
 
 
 def as_model(*seeds: int, halo: int = 64, crop: int = 60) -> gp.ProspectivityModel:
@@ -346,21 +352,20 @@ def as_model(*seeds: int, halo: int = 64, crop: int = 60) -> gp.ProspectivityMod
 def test_a_dense_map_has_the_windows_with_context_where_they_lie() -> None:
     """Far from the edges of the ground; the context of predict_windows is 0 beyond them."""
     model, survey = as_model(0), ground()
-    found = gp.predict(model, survey, 20, "cpu", mode="dense")
-    places = [(9, 13), (9, 14), (11, 13)]  # windows down and right
-    rows, cols = (np.array(a) * 20 for a in zip(*places, strict=True))
+    found = gp.predict(model, survey, 24, "cpu", mode="dense")
+    places = [(7, 10), (7, 11), (8, 10)]  # windows down and right
+    rows, cols = (np.array(a) * 24 for a in zip(*places, strict=True))
     nothing = np.zeros(len(rows), dtype=int)
     windows = gp.Windows(GRID, rows, cols, nothing, nothing - 1, [], np.empty((0, 2)), 60, 60)
     expected = gp.predict_windows(model, survey, windows, "cpu", halo=ARCHITECTURES[SMALL].exact_halo)
     np.testing.assert_allclose(found.probability.values[tuple(np.transpose(places))], expected, atol=1e-5)
-    assert found.probability.shape == gp.predict(as_model(0, crop=60), survey, 20, "cpu").probability.shape
     assert found.attrs["mode"] == "dense"
-    assert gp.Grid.of(found) == GRID.strided(60, 20)
+    assert gp.Grid.of(found) == GRID.strided(60, 24)
     assert found.probability.values.std() > 0.001
 
 
 def test_a_dense_map_does_not_depend_on_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, survey = as_model(0, 1), ground(holes=True)
+    model, survey = as_model(0, 1), small_ground(holes=True)
     whole = gp.predict(model, survey, 16, "cpu", mode="dense")
     monkeypatch.setattr(engine, "side_of_part", lambda crop, settings: 9)
     tiled = gp.predict(model, survey, 16, "cpu", mode="dense")
@@ -381,7 +386,7 @@ def test_windows_without_data_have_no_answer_and_tiles_of_them_are_not_computed(
         return forward(self, tile, *args)
 
     monkeypatch.setattr(Dense, "forward", counting)
-    model, survey = as_model(0), ground(holes=True)
+    model, survey = as_model(0), small_ground(holes=True)
     found = gp.predict(model, survey, 32, "cpu", mode="dense")
     by_window = gp.predict(model, survey, 32, "cpu")
     np.testing.assert_array_equal(found.valid, by_window.valid)
@@ -409,7 +414,7 @@ def test_tiles_cover_every_window_once_and_are_mostly_ground(
 
 
 def test_a_stride_of_several_features_takes_every_other_window() -> None:
-    model, survey = as_model(0), ground()
+    model, survey = as_model(0), small_ground()
     fine = gp.predict(model, survey, 32, "cpu", mode="dense").probability
     coarse = gp.predict(model, survey, 64, "cpu", mode="dense").probability
     np.testing.assert_allclose(coarse, fine[::2, ::2], atol=1e-6)
@@ -420,24 +425,24 @@ def test_a_stride_of_several_features_takes_every_other_window() -> None:
 
 def test_strides_that_are_no_multiples_of_4_and_other_modes_are_refused_with_the_cure() -> None:
     with pytest.raises(InputError, match=r"stride=10: mode='dense' takes multiples of 4 cells; take stride=8"):
-        gp.predict(as_model(0), ground(), 10, "cpu", mode="dense")
+        gp.predict(as_model(0), small_ground(), 10, "cpu", mode="dense")
     with pytest.raises(InputError, match="did you mean 'dense'"):
-        gp.predict(as_model(0), ground(), 16, "cpu", mode="dens")  # type: ignore[arg-type]
+        gp.predict(as_model(0), small_ground(), 16, "cpu", mode="dens")  # type: ignore[arg-type]
 
 
 def test_the_default_stride_is_one_that_the_mode_takes() -> None:
     model = dataclasses.replace(as_model(0), size=100)  # an eighth: 12
-    assert gp.predict(model, ground(), device="cpu", mode="dense").attrs["stride"] == 12
+    assert gp.predict(model, small_ground(), device="cpu", mode="dense").attrs["stride"] == 12
     model = dataclasses.replace(model, size=150)  # 18
-    found = [gp.predict(model, ground(), device="cpu", mode=mode).attrs["stride"] for mode in ("dense", "window")]
+    found = [gp.predict(model, small_ground(), device="cpu", mode=mode).attrs["stride"] for mode in ("dense", "window")]
     assert found in ([16, 18], [20, 18])
-    assert gp.check_dense(model, ground(), n=5, device="cpu", rng=0).n == 5
+    assert gp.check_dense(model, small_ground(), n=5, device="cpu", rng=0).n == 5
 
 
 def test_where_memory_runs_out_tiles_are_cut_until_they_fit(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model, survey = as_model(0), ground()
+    model, survey = as_model(0), small_ground()
     whole = gp.predict(model, survey, 64, "cpu", mode="dense")
     forward, most = Dense.forward, 7
 
@@ -461,16 +466,16 @@ def test_a_network_that_was_ruined_in_training_is_named_as_such() -> None:
     with torch.no_grad():
         next(model.networks[0].parameters()).fill_(torch.nan)
     with pytest.raises(DivergenceError, match="network 0 gives values that are not finite"):
-        gp.predict(model, ground(), 64, "cpu", mode="dense")
+        gp.predict(model, small_ground(), 64, "cpu", mode="dense")
 
 
 def test_a_model_without_a_halo_is_slid_with_a_warning_only() -> None:
     with pytest.warns(DataWarning, match="trained without a halo"):
-        gp.predict(as_model(0, halo=0), ground(), 64, "cpu", mode="dense")
+        gp.predict(as_model(0, halo=0), small_ground(), 64, "cpu", mode="dense")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        gp.predict(as_model(0, halo=0), ground(), 64, "cpu")
-        gp.check_dense(as_model(0, halo=0), ground(), 64, n=5, device="cpu", rng=0)  # is what answers the warning
+        gp.predict(as_model(0, halo=0), small_ground(), 64, "cpu")
+        gp.check_dense(as_model(0, halo=0), small_ground(), 64, n=5, device="cpu", rng=0)  # is what answers the warning
 
 
 # -- are they one map? -------------------------------------------------------------------------
@@ -534,12 +539,12 @@ def test_auto_is_dense_only_where_the_model_has_shown_that_it_may_be(
 ) -> None:
     model = dataclasses.replace(as_model(0), settings={"halo": halo}, dense_check=check)
     with caplog.at_level(logging.INFO, logger="geoprospect"):
-        found = gp.predict(model, ground(), 32, "cpu", mode="auto")
+        found = gp.predict(model, small_ground(), 32, "cpu", mode="auto")
     assert found.attrs["mode"] == mode
     assert f"mode='auto': '{mode}'" in caplog.text
     assert why in caplog.text
     with_halo = dataclasses.replace(model, settings={"halo": 64})
-    xr.testing.assert_identical(found, gp.predict(with_halo, ground(), 32, "cpu", mode=mode))
+    xr.testing.assert_identical(found, gp.predict(with_halo, small_ground(), 32, "cpu", mode=mode))
 
 
 def test_a_check_is_kept_with_the_model(tmp_path: Path) -> None:
@@ -555,7 +560,7 @@ def test_a_check_is_kept_with_the_model(tmp_path: Path) -> None:
 
 
 def test_a_check_of_a_survey_without_data_says_so() -> None:
-    survey = ground()
+    survey = small_ground()
     with pytest.raises(InputError, match=r"0 windows have min_valid=0\.5"):
         gp.check_dense(as_model(0), survey.where(survey.Cu > 99), 32, device="cpu")
 
@@ -563,7 +568,7 @@ def test_a_check_of_a_survey_without_data_says_so() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_the_dense_map_of_a_gpu_is_that_of_the_cpu() -> None:
-    model, survey = as_model(0), ground(holes=True)
+    model, survey = as_model(0), small_ground(holes=True)
     here, there = (gp.predict(model, survey, 16, device, mode="dense") for device in ("cpu", "cuda"))
     np.testing.assert_array_equal(there.probability.isnull(), here.probability.isnull())
     gap = abs(there.probability - here.probability)

@@ -714,12 +714,12 @@ def test_values_off_the_training_ground_change_nothing_in_the_model() -> None:
     poisoned = SURVEY.copy(deep=True)
     for name in ("Cu", "Au"):
         poisoned[name].values[~ground] = 1e6
-    clean, planted = train(epochs=2), train(survey=poisoned, epochs=2)
+    clean, planted = train(), train(survey=poisoned)
     assert weight_bytes(clean) == weight_bytes(planted)
     assert clean.offset.tobytes() == planted.offset.tobytes()
     assert clean.scale.tobytes() == planted.scale.tobytes()
     poisoned["Cu"].values[ground] **= 2  # on the ground they do
-    assert weight_bytes(train(survey=poisoned, epochs=2)) != weight_bytes(clean)
+    assert weight_bytes(train(survey=poisoned)) != weight_bytes(clean)
 
 
 # 0.1 has no exact binary form: the deviation of many of them, computed, is not 0 but 1e-17.

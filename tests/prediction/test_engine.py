@@ -130,13 +130,13 @@ def test_window_by_window_it_is_a_plain_loop_in_float64(
 
 def test_dense_it_is_a_plain_loop_over_windows_with_their_context_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     model = as_model(lively(build_network("shufflenet_v2_x1_0", 2, seed=1)).double(), crop=40)
-    halo, n = engine.halo_of(model, 16), 4
+    halo, n = engine.halo_of(model, 16), 3
     data = survey(40 + 16 * (n - 1) + 2 * halo, 40 + 16 * n + 2 * halo, seed=3)
     monkeypatch.setattr(engine, "side_of_part", lambda crop, settings: 20)
     found = whole(model, data, how(16, "dense", halo))["probability"][halo // 16 :, halo // 16 :]
     values, _ = scaled(model, data)
     set_halo(model.networks[0], halo)
-    for i, j in ((0, 0), (2, 3), (n - 1, n)):
+    for i, j in ((0, 0), (n - 1, n)):
         x = torch.from_numpy(values[None, :, 16 * i : 16 * i + 40 + 2 * halo, 16 * j : 16 * j + 40 + 2 * halo])
         with torch.inference_mode():
             alone = torch.softmax(model.networks[0](x), 1)[0, 1].item()

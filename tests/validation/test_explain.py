@@ -26,6 +26,7 @@ from geoprospect.errors import (
 from geoprospect.models.architectures import ARCHITECTURES
 from geoprospect.models.model import ProspectivityModel
 from geoprospect.models.networks import build_network
+from geoprospect.models.training import fit_networks
 from geoprospect.prediction.predict import predict_windows
 from geoprospect.validation import explain
 from geoprospect.validation.explain import attribute, element_importance
@@ -186,7 +187,7 @@ def test_a_planted_element_is_found_by_networks_that_were_trained() -> None:
     windows, folds = tiles(noise())
     bands["Cu"] += np.where(noise()["Cu"] > np.median(noise()["Cu"]), 1.0, -1.0)
     survey = make_survey(bands)
-    models = [gp.train(windows[fit], survey, "resnet18", epochs=2, device="cpu", rng=0) for fit, _ in folds]
+    models = [fit_networks(windows[fit], survey, "resnet18", epochs=2, device="cpu", rng=0) for fit, _ in folds]
     table = element_importance(models, survey, windows, folds, repeats=2, rng=0, device="cpu")
     assert table.index[0] == "Cu"
     assert table.attrs["auc"] > 0.9
