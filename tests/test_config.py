@@ -16,6 +16,7 @@ from geoprospect.errors import InputError, MissingFileError
 from geoprospect.geochem.table_options import TableArguments, TableOptions
 from geoprospect.gridding.methods import METHODS, InterpolationSettings
 from geoprospect.models.recipe import RECIPES
+from geoprospect.prediction.settings import PredictionSettings
 from geoprospect.screening.settings import ScreenSettings
 from geoprospect.windows.settings import WindowSettings
 
@@ -191,6 +192,11 @@ def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, funct
         assert name in defaults
         if not field.is_required():
             assert field.default == defaults[name]
+
+
+def test_the_defaults_of_a_prediction_are_those_of_its_settings():
+    section, settings = schema.PredictionSection(), PredictionSettings()
+    assert (section.min_valid, section.edge) == (settings.min_valid, settings.edge)
 
 
 def test_the_keys_of_an_interpolation_are_its_settings():
