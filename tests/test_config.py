@@ -177,7 +177,7 @@ def test_the_shipped_example_is_valid(monkeypatch):
         (schema.WindowsSection, gp.sample_windows, WindowSettings),
         (schema.TrainingSection, gp.train, gp.Recipe),
         (schema.ValidationSection, gp.cross_validate, gp.Folds),
-        (schema.PredictionSection, gp.predict, None),
+        (schema.PredictionSection, gp.predict, PredictionSettings),
         (schema.TargetsSection, gp.delineate, None),
     ],
 )
@@ -192,11 +192,6 @@ def test_keys_and_defaults_of_a_section_are_those_of_its_function(section, funct
         assert name in defaults
         if not field.is_required():
             assert field.default == defaults[name]
-
-
-def test_the_defaults_of_a_prediction_are_those_of_its_settings():
-    section, settings = schema.PredictionSection(), PredictionSettings()
-    assert (section.min_valid, section.edge) == (settings.min_valid, settings.edge)
 
 
 def test_the_keys_of_an_interpolation_are_its_settings():

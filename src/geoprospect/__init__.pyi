@@ -60,7 +60,7 @@ from .validation.null_control import null_control as null_control
 from .windows.dissimilar import least_like_ore as least_like_ore
 from .windows.sampling import hold_back as hold_back
 from .windows.sampling import sample_windows as sample_windows
-from .windows.spatial_folds import Folds as Folds
+from .windows.settings import Folds as Folds
 from .windows.spatial_folds import audit as audit
 from .windows.spatial_folds import correlation_range as correlation_range
 from .windows.spatial_folds import spatial_folds as spatial_folds

@@ -71,7 +71,7 @@ def _option(name: str, field: FieldInfo, text: str) -> click.Option:
     kinds = [kind for kind in _members(field.annotation) if kind is not NoneType]
     choices = [choice for kind in kinds for choice in (get_args(kind) if get_origin(kind) is Literal else ())]
     containers = {get_origin(kind) for kind in kinds}
-    how: dict[str, Any] = {"help": text, "show_default": field.default is not None}
+    how: dict[str, Any] = {"help": text, "show_default": field.default not in (None, ())}
     if kinds == [bool]:
         return click.Option([f"--{name}/--no-{name}"], default=field.default, **how)
     if all(isinstance(choice, str) for choice in choices) and all(get_origin(kind) is Literal for kind in kinds):
@@ -360,40 +360,33 @@ def train(
         split = {name: validation.pop(name) for name in ("scheme", "block", "buffer") if name in validation}
         click.echo(gp.cross_validate(windows, area, folds=gp.Folds(folds, **split), rng=seed, **validation, **settings))
     model = gp.train(windows, area, rng=seed, checkpoint=checkpoint, **settings)
-    model = model.with_applicability(gp.fit_applicability(model, windows, area, device))
     click.echo(f"{model.save(out)}: {model}")
 
 
 @cli.command()
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("survey", type=click.Path(exists=True, path_type=Path))
-@_section("places", "PredictionSection", leave_out=["cells"])
-@click.option("--mode", type=click.Choice(["window", "dense", "auto"]), default="window", show_default=True,
-              help="Compute every window by itself, or the features of the area once (dense).")  # fmt: skip
-@click.option("--more", help="Further bands, separated by commas: logit, n_models, activation.")
+@_section("settings", "PredictionSection", leave_out=["cells"])
 @click.option("--samples", type=_file, help="Samples, for a band with the distance to the nearest one.")
 @click.option("--device", default="auto", show_default=True,
               help="cpu, cuda, cuda:1, …; auto takes a GPU; several, separated by commas, share the map.")  # fmt: skip
-@click.option("--tune", is_flag=True, help="Measure what is fastest here; the last digits may differ between runs.")
 @click.option("--plan", is_flag=True, help="Only print what the map will need.")
 @click.option("--anew", is_flag=True, help="Start again instead of resuming an interrupted map.")
 @_out(".tif or .zarr")
 def predict(
-    model: Path, survey: Path, places: dict[str, Any], mode: str, more: str | None, samples: Path | None, device: str,
-    tune: bool, plan: bool, anew: bool, out: Path,
+    model: Path, survey: Path, settings: dict[str, Any], samples: Path | None, device: str, plan: bool, anew: bool,
+    out: Path,
 ) -> None:  # fmt: skip
     """Map the probability of ore with a saved model, on a GeoTIFF or Zarr store of any size."""
     import geoprospect as gp
 
     trained, devices = gp.ProspectivityModel.load(model), device.split(",")
-    bands = [name.strip() for name in more.split(",")] if more else ()
-    how: dict[str, Any] = {"mode": mode, "more": bands, "deterministic": not tune, **places}
     if plan:
-        click.echo(gp.plan_inference(trained, survey, device=devices[0], **how).summary)
+        click.echo(gp.plan_inference(trained, survey, device=devices[0], **settings).summary)
         return
     path = gp.predict_to_cog(
         trained, survey, out, device=devices, samples=None if samples is None else gp.read_samples(samples),
-        resume=not anew, progress=sys.stderr.isatty(), **how,
+        resume=not anew, progress=sys.stderr.isatty(), **settings,
     )  # fmt: skip
     from geoprospect.io.disk_sources import open_source
 

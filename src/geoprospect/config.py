@@ -26,9 +26,11 @@ from geoprospect._checks import check_input_file, did_you_mean, shown
 from geoprospect.errors import InputError
 from geoprospect.geochem.table_options import TableArguments
 from geoprospect.gridding.methods import METHODS, InterpolationSettings
-from geoprospect.models.recipe import Recipe
+from geoprospect.models.architectures import ARCHITECTURES
+from geoprospect.models.recipe import RECIPES, Recipe
+from geoprospect.prediction.settings import PredictionSettings
 from geoprospect.screening.settings import ScreenSettings
-from geoprospect.windows.settings import WindowSettings
+from geoprospect.windows.settings import Folds, Scheme, WindowSettings
 
 _Positive = Annotated[int, Field(ge=1)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -255,8 +257,8 @@ class TrainingSection(_Section, _RecipeLeftOut):
         Safetensors file with weights to start from.
     """
 
-    network: _Network = "resnet50"
-    recipe: Literal["default", "gao2022", "quick"] = "default"
+    network: Literal[tuple(ARCHITECTURES)] = "resnet50"  # type: ignore[valid-type]
+    recipe: Literal[tuple(RECIPES)] = "default"  # type: ignore[valid-type]
     n_models: _Positive = 1
     weights: str | None = None
 
@@ -292,17 +294,28 @@ class ValidationSection(_Section):
         Also validate on a held-out random split, as in the paper.
     """
 
-    folds: Annotated[int, Field(ge=2)] = 5
-    scheme: Literal["regions", "blocks", "clusters", "leave-one-cluster-out"] = "regions"
-    block: Annotated[float, Field(gt=0)] | None = None
-    buffer: Annotated[float, Field(ge=0)] | None = None
+    folds: int = 5
+    scheme: Scheme = "regions"
+    block: float | None = None
+    buffer: float | None = None
     calibrated: bool = False
     map_stride: Annotated[int, Field(ge=0)] | None = None
     paper_protocol: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the settings of the folds."""
+        self.arguments()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments, with those of `Folds` as one object."""
+        given = super().arguments()
+        for name in ("scheme", "block", "buffer"):
+            del given[name]
+        return {**given, "folds": Folds(self.folds, self.scheme, self.block, self.buffer)}
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class PredictionSection(_Section):
+class PredictionSection(_Section, PredictionSettings):
     """Arguments of `predict` and `predict_cells`.
 
     Parameters
@@ -311,16 +324,14 @@ class PredictionSection(_Section):
         Cells between windows (default an eighth of the window).
     cells : tuple of int, optional
         Rows and columns of numbered cells (default cells as wide as the windows).
-    min_valid : float
-        Smallest fraction of cells with data in a window.
-    edge : str
-        Edge of the survey, left out (drop) or covered as if cells without data followed (pad).
     """
 
     stride: _Positive | None = None
     cells: tuple[_Positive, _Positive] | None = None
-    min_valid: _Share = 0.5
-    edge: Literal["drop", "pad"] = "drop"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `predict`."""
+        return {name: value for name, value in super().arguments().items() if name != "cells"}
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

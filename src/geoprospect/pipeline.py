@@ -38,7 +38,6 @@ from geoprospect.synthetic import make_survey
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.validation.scores import Scores
 from geoprospect.windows.sampling import sample_windows
-from geoprospect.windows.spatial_folds import Folds
 from geoprospect.windows.windows import Windows
 
 log = logging.getLogger("geoprospect")
@@ -216,10 +215,7 @@ def _prospect(
     if calibration is not None:
         model = model.calibrated(calibration)
     model.save(folder / "model")
-    result = predict(
-        model, survey, c.prediction.stride, device, min_valid=c.prediction.min_valid, edge=c.prediction.edge,
-        samples=samples, progress=progress,
-    )  # fmt: skip
+    result = predict(model, survey, device=device, samples=samples, progress=progress, **c.prediction.arguments())
     write_cog(result, folder / "prospectivity.tif")
     shape = c.prediction.cells or (grid.shape[0] // windows.size, grid.shape[1] // windows.size)
     cells = predict_cells(model, survey, shape, device, min_valid=c.prediction.min_valid)
@@ -246,18 +242,14 @@ def _validate(
     windows: Windows, survey: xr.Dataset, samples: Samples, c: Config, training: dict[str, Any]
 ) -> Scores | None:
     """Cross-validate; None, with a warning, where the deposits allow no separate ground."""
-    how = c.validation
     try:
         return cross_validate(
             windows,
             survey,
-            folds=Folds(how.folds, how.scheme, how.block, how.buffer),
             rng=c.seed,
             screen=None if _rule(c) is None else {**c.screening.arguments(), "alpha": c.screening.alpha},
             samples=samples,
-            calibrated=how.calibrated,
-            map_stride=how.map_stride,
-            paper_protocol=how.paper_protocol,
+            **c.validation.arguments(),
             **training,
         )
     except SeparationError as err:

@@ -30,7 +30,7 @@ class PredictionSettings:
     edge : {'drop', 'pad'}
         Leave out windows that extend beyond the survey ('drop'), or treat cells beyond it as missing ('pad').
     more : sequence of {'logit', 'n_models', 'activation'}
-        Further bands. 'activation' needs mode 'dense'.
+        Further bands among logit, n_models and activation. The band 'activation' needs mode 'dense'.
     precision : {'auto', 'float32'}
         Number format of the features. 'auto' is bfloat16 on a GPU and float32 on the CPU.
 

@@ -17,7 +17,7 @@ from geoprospect.models.architectures import ARCHITECTURES
 from geoprospect.models.networks import build_network
 from geoprospect.validation.cross_validation import cross_validate
 from geoprospect.validation.scores import score_table
-from geoprospect.windows.spatial_folds import Folds
+from geoprospect.windows.settings import Folds
 from geoprospect.windows.windows import Windows
 
 # The four of the paper's Table 2.

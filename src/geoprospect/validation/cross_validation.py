@@ -41,8 +41,8 @@ from geoprospect.validation.baselines import (
 from geoprospect.validation.scores import Scores, map_rates, score_table
 from geoprospect.windows.regions import Fold, check_folds, nearest, overlaps
 from geoprospect.windows.sampling import hold_back
+from geoprospect.windows.settings import Folds
 from geoprospect.windows.spatial_folds import (
-    Folds,
     audit,
     check_separate,
     default_buffer,

@@ -1,15 +1,16 @@
-"""Settings of `sample_windows`: where ore and background windows may be."""
+"""Settings of windows and folds: where windows may be, and how they are split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from geoprospect._checks import check_choice, check_int, check_number
 from geoprospect.errors import InputError
 
 Barren = Literal["random", "dissimilar"]
+Scheme = Literal["regions", "blocks", "clusters", "leave-one-cluster-out"]
 
 # What each recipe fixes. The paper does not give buffer, min_valid, slide and step.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -113,3 +114,54 @@ class WindowOptions(TypedDict, total=False):
     barren: Barren
     dissimilar: float
     draws: int
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How `cross_validate` splits windows into spatially separated folds.
+
+    Parameters
+    ----------
+    n : int, default 5
+        Number of folds. There are fewer where the deposits form fewer clusters; 'leave-one-cluster-out'
+        ignores it.
+    scheme : {'regions', 'blocks', 'clusters', 'leave-one-cluster-out'}, default 'regions'
+        What is held out together, as in `spatial_folds`.
+    block : float, optional
+        Side of the blocks in CRS units, with ``scheme='blocks'``. Default: as in `spatial_folds`.
+    buffer : float, optional
+        Distance between the footprints of training and test windows, in CRS units. Default: the
+        correlation range of the survey, or the largest part of it that leaves enough training windows.
+
+    Raises
+    ------
+    InputError
+        When a value is out of its range, or `block` is given with another scheme.
+
+    Examples
+    --------
+    >>> import geoprospect as gp
+    >>> gp.Folds(n=4, scheme="blocks", block=5000)
+    Folds(n=4, scheme='blocks', block=5000.0, buffer=None)
+    """
+
+    n: int = 5
+    scheme: Scheme = "regions"
+    block: float | None = None
+    buffer: float | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise and check."""
+        object.__setattr__(self, "n", check_int("n", self.n, 2))
+        check_scheme(self.scheme, self.block)
+        if self.block is not None:
+            object.__setattr__(self, "block", check_number("block", self.block, above=0))
+        if self.buffer is not None:
+            object.__setattr__(self, "buffer", check_number("buffer", self.buffer, minimum=0))
+
+
+def check_scheme(scheme: str, block: float | None) -> None:
+    """Check the scheme of the folds, and that `block` fits it."""
+    check_choice("scheme", scheme, get_args(Scheme))
+    if block is not None and scheme != "blocks":
+        raise InputError(f"block={block!r}: needs scheme='blocks'; leave block out or set that scheme")

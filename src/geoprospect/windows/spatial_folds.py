@@ -9,24 +9,23 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from geoprospect._checks import check_choice, check_int, check_names, check_number, check_rng, first_rows, user_level
+from geoprospect._checks import check_int, check_names, check_number, check_rng, first_rows, user_level
 from geoprospect.errors import DataWarning, InputError, SeparationError
 from geoprospect.grid import Grid
 from geoprospect.windows.regions import Fold, clusters, compact_regions, dealt, nearest, separated, shared_ground
+from geoprospect.windows.settings import Scheme, check_scheme
 from geoprospect.windows.variogram import correlation_length, variogram
 from geoprospect.windows.windows import Windows, check_windows
 
 log = logging.getLogger("geoprospect")
 
-Scheme = Literal["regions", "blocks", "clusters", "leave-one-cluster-out"]
-_SCHEMES: tuple[Scheme, ...] = ("regions", "blocks", "clusters", "leave-one-cluster-out")
 
 # Windows of a class below which a training is too small; a fold with fewer gives a warning.
 FEWEST = 10
@@ -57,50 +56,6 @@ class _Rule:
     scheme: Scheme
     block: float | None
     context: int
-
-
-@dataclass(frozen=True)
-class Folds:
-    """How `cross_validate` splits windows into spatially separated folds.
-
-    Parameters
-    ----------
-    n : int, default 5
-        Number of folds. There are fewer where the deposits form fewer clusters; 'leave-one-cluster-out'
-        ignores it.
-    scheme : {'regions', 'blocks', 'clusters', 'leave-one-cluster-out'}, default 'regions'
-        What is held out together, as in `spatial_folds`.
-    block : float, optional
-        Side of the blocks in CRS units, with ``scheme='blocks'``. Default: as in `spatial_folds`.
-    buffer : float, optional
-        Distance between the footprints of training and test windows, in CRS units. Default: the
-        correlation range of the survey, or the largest part of it that leaves enough training windows.
-
-    Raises
-    ------
-    InputError
-        When a value is out of its range, or `block` is given with another scheme.
-
-    Examples
-    --------
-    >>> import geoprospect as gp
-    >>> gp.Folds(n=4, scheme="blocks", block=5000)
-    Folds(n=4, scheme='blocks', block=5000.0, buffer=None)
-    """
-
-    n: int = 5
-    scheme: Scheme = "regions"
-    block: float | None = None
-    buffer: float | None = None
-
-    def __post_init__(self) -> None:
-        """Normalise and check."""
-        object.__setattr__(self, "n", check_int("n", self.n, 2))
-        _check_scheme(self.scheme, self.block)
-        if self.block is not None:
-            object.__setattr__(self, "block", check_number("block", self.block, above=0))
-        if self.buffer is not None:
-            object.__setattr__(self, "buffer", check_number("buffer", self.buffer, minimum=0))
 
 
 def spatial_folds(
@@ -460,7 +415,7 @@ def _checked(windows: Windows, folds: int, buffer: float, scheme: str, block: fl
     check_windows(windows)
     if not (windows.labels == 1).any():
         raise InputError("windows: hold no ore, so there is nothing to separate; cut them with sample_windows")
-    _check_scheme(scheme, block)
+    check_scheme(scheme, block)
     return _Rule(
         check_int("folds", folds, 2),
         check_number("buffer", buffer, minimum=0),
@@ -468,12 +423,6 @@ def _checked(windows: Windows, folds: int, buffer: float, scheme: str, block: fl
         None if block is None else check_number("block", block, above=0),
         check_int("context", context, 0),
     )
-
-
-def _check_scheme(scheme: str, block: float | None) -> None:
-    check_choice("scheme", scheme, _SCHEMES)
-    if block is not None and scheme != "blocks":
-        raise InputError(f"block={block!r}: needs scheme='blocks'; leave block out or set that scheme")
 
 
 # -- regions -----------------------------------------------------------------------------------
