@@ -1,4 +1,4 @@
-"""`make_survey`: a geochemical survey with deposits whose truth is known, for tests, examples and controls."""
+"""Synthetic geochemical surveys with known deposits and known truth, for tests, examples and controls."""
 
 from __future__ import annotations
 

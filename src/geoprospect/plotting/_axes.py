@@ -1,4 +1,4 @@
-"""Drawing rasters and layers on axes with north up, in colours that everybody can tell apart."""
+"""Axes, colours, legends and layers of maps with north up."""
 
 from __future__ import annotations
 

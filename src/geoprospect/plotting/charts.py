@@ -251,8 +251,14 @@ def z_auc_bars(ranking: pd.DataFrame, *, alpha: float = 0.01, rule: Rule | None 
     legend_below(ax, handles, columns=2)
     legend = ax.get_legend()
     if legend is not None and rule is not None:
+        reason = {
+            "shift": f"p_family ≤ {alpha:g} by random shifts of the deposits",
+            "holm": f"p_holm ≤ {alpha:g}, Holm's correction",
+            "bh": f"p_bh ≤ {alpha:g}, Benjamini and Hochberg's correction",
+            "gao2022": rf"$Z_\mathrm{{AUC}}$ ≥ {norm.isf(alpha / 2):.2f}, enriched only",
+        }[rule]
         legend.set_alignment("left")
-        legend.set_title(f"colour: {_reason(rule, alpha)}\nlines: what independent points would need")
+        legend.set_title(f"colour: {reason}\nlines: what independent points would need")
         legend.get_title().set_fontsize(8)
     return ax
 
@@ -642,16 +648,6 @@ def log_ratio_biplot(samples: Samples, *, robust: bool = True, ax: Axes | None =
     if beyond:
         ax.set_title(f"{beyond} of {len(points):,} samples lie outside", loc="right", fontsize=7, color="0.4", pad=3)
     return ax
-
-
-def _reason(rule: Rule, alpha: float) -> str:
-    """Return what an element must have to be selected."""
-    return {
-        "shift": f"p_family ≤ {alpha:g} by random shifts of the deposits",
-        "holm": f"p_holm ≤ {alpha:g}, Holm's correction",
-        "bh": f"p_bh ≤ {alpha:g}, Benjamini and Hochberg's correction",
-        "gao2022": rf"$Z_\mathrm{{AUC}}$ ≥ {norm.isf(alpha / 2):.2f}, enriched only",
-    }[rule]
 
 
 def _labels_and_values(

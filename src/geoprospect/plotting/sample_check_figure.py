@@ -1,4 +1,4 @@
-"""Pages that show a whole result at a glance."""
+"""A figure of what `check_samples` found in a table: map, values per element and sample spacing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def write_check_figure(check: SampleCheck, path: str | os.PathLike[str], *, dpi:
     if not isinstance(check, SampleCheck):
         raise InputError(f"check: is a {type(check).__name__}, needs what check_samples returns")
     file, dpi = check_output_file("path", path, tuple(_FIRST_BYTES)), check_int("dpi", dpi)
-    x, y = _metric(check)
+    if check.grid is None:
+        x, y = check.points.T
+    else:
+        x, y = check.grid.points(gpd.GeoSeries.from_xy(*check.points.T, crs=check.table.crs))
     bars = min(max(len(check.elements), 8), _BARS)
     figure, axes = plt.subplot_mosaic(
         [["map", "cells"], ["spacing", "cells"]], figsize=(11, max(6.0, 1.5 + 0.24 * bars)),
@@ -86,13 +89,6 @@ def _verify(file: Path) -> None:
         start = stream.read(8)
     if not start.startswith(_FIRST_BYTES[file.suffix.lower()]):
         raise CorruptFileError(f"{file}: begins with {start!r}, which is no {file.suffix} file")
-
-
-def _metric(check: SampleCheck) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places of the samples in the CRS of the grid, or as they are where there is none."""
-    if check.grid is None:
-        return check.points[:, 0], check.points[:, 1]
-    return check.grid.points(gpd.GeoSeries.from_xy(*check.points.T, crs=check.table.crs))
 
 
 def _map(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], check: SampleCheck) -> None:

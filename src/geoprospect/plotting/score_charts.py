@@ -1,4 +1,4 @@
-"""Figures of what a validation found: intervals of methods, captured deposits, the null control."""
+"""Charts of validation results: AUC intervals of methods, success rates, the null control."""
 
 from __future__ import annotations
 

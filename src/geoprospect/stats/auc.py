@@ -127,7 +127,9 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> t
     >>> round(low, 3), round(high, 3)
     (0.501, 1.0)
     """
-    share = _check_level(level)
+    share = check_number("level", level, above=0)
+    if share >= 1:
+        raise InputError(f"level={level!r}: needs a number between 0 and 1, for example 0.95")
     ore, values = labels_and_scores(labels, scores)
     n_ore, n_barren = int(ore.sum()), int((~ore).sum())
     if not n_ore or not n_barren:

@@ -1,4 +1,4 @@
-"""From scores of windows to probabilities that hold."""
+"""Calibrate the scores of windows by temperature scaling or isotonic regression."""
 
 from __future__ import annotations
 
@@ -83,7 +83,11 @@ class Calibration:
         check_choice("method", self.method, ("temperature", "isotonic"))
         object.__setattr__(self, "n_clusters", check_int("n_clusters", self.n_clusters))
         for name in ("before", "after"):
-            object.__setattr__(self, name, _checked_scores(name, getattr(self, name)))
+            scores = getattr(self, name)
+            if not isinstance(scores, Mapping) or set(scores) != set(_SCORES):
+                raise InputError(f"{name}={scores!r:.100}: needs the scores {', '.join(_SCORES)}")
+            checked = {score: _number_or_nan(f"{name}[{score!r}]", scores[score]) for score in _SCORES}
+            object.__setattr__(self, name, checked)
         for name in ("low", "high"):
             object.__setattr__(self, name, _number_or_nan(name, getattr(self, name)))
         if self.method == "temperature":
@@ -501,12 +505,6 @@ def _number_or_nan(name: str, value: Any) -> float:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return math.nan
     return check_number(name, value)
-
-
-def _checked_scores(name: str, scores: Any) -> dict[str, float]:
-    if not isinstance(scores, Mapping) or set(scores) != set(_SCORES):
-        raise InputError(f"{name}={scores!r:.100}: needs the scores {', '.join(_SCORES)}")
-    return {score: _number_or_nan(f"{name}[{score!r}]", scores[score]) for score in _SCORES}
 
 
 def _checked_knots(knots: Any) -> tuple[tuple[float, float], ...]:

@@ -1,4 +1,4 @@
-"""From probabilities of windows to deposits on the ground: how many are expected where."""
+"""Estimate the intensity of deposits and their expected number from probabilities of windows."""
 
 from __future__ import annotations
 
@@ -218,8 +218,18 @@ def expected_deposits(
     shapes, area, ground = _polygons_on(polygons, grid), cell_areas(grid), np.isfinite(maps[0])
     total, shares = _shares(maps, area)
     points = None if known is None else _known_on(known, grid, ground)
-    left = None if points is None else _left_to_find(total, len(points))
-    _check_sd(sd, total if left is None else left)
+    if points is not None and len(points) > total:
+        raise InputError(
+            f"known: {len(points)} deposits are known on the ground of the map, whose intensity sums to {total:g}; "
+            "n_deposits of intensity(…) counts the known ones and those to be found"
+        )
+    left = None if points is None else total - len(points)
+    uncertain = total if left is None else left
+    if sd is not None and sd > 2 * uncertain:
+        raise InputError(
+            f"n_deposits_sd={sd:g}: is more than twice the {uncertain:g} deposits that it belongs to (with known=, "
+            "those to be found); if that little is known of the total, no interval can be given"
+        )
     # A clustered process that is thinned to what is left is clustered less.
     thinned = 1 + (dispersion - 1) * (left or 0) / total
     rows = []
@@ -452,7 +462,11 @@ def _coverage(polygon: shapely.Geometry, grid: Grid) -> tuple[NDArray[np.int64],
         share = shapely.area(pieces) / shapely.area(boxes)
         done = (share > 0) if side == 1 else (share > 1 - 1e-12)
         if done.any():
-            found.append(_cells_of_blocks(rows[done], cols[done], side, np.minimum(share[done], 1)))
+            down, across = (a.ravel() for a in np.indices((side, side)))  # the single cells of a block
+            found.append((
+                (rows[done, None] + down).ravel(), (cols[done, None] + across).ravel(),
+                np.repeat(np.minimum(share[done], 1), side * side),
+            ))  # fmt: skip
         edge = (share > 0) & ~done
         if not edge.any():
             break
@@ -463,14 +477,6 @@ def _coverage(polygon: shapely.Geometry, grid: Grid) -> tuple[NDArray[np.int64],
     r, c, share = (np.concatenate(part) for part in zip(*found, strict=True))
     inside = (r < grid.shape[0]) & (c < grid.shape[1])  # rounding can leave a sliver beyond the rim
     return r[inside], c[inside], share[inside]
-
-
-def _cells_of_blocks(
-    rows: NDArray[np.int64], cols: NDArray[np.int64], side: int, share: Floats
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:  # fmt: skip
-    """Return the single cells of square blocks."""
-    down, across = (a.ravel() for a in np.indices((side, side)))
-    return (rows[:, None] + down).ravel(), (cols[:, None] + across).ravel(), np.repeat(share, side * side)
 
 
 def _share_of_ground(
@@ -524,25 +530,6 @@ def _shares(maps: Floats, area: Floats) -> tuple[float, Floats]:
     # float32 leaves 40.0000012 of 40.
     whole = round(total)
     return float(whole) if abs(total - whole) < 1e-6 * total else total, per_cell / totals[:, None, None]
-
-
-def _check_sd(sd: float | None, uncertain: float) -> None:
-    """Raise where the total varies more than what is uncertain in it can."""
-    if sd is not None and sd > 2 * uncertain:
-        raise InputError(
-            f"n_deposits_sd={sd:g}: is more than twice the {uncertain:g} deposits that it belongs to (with known=, "
-            "those to be found); if that little is known of the total, no interval can be given"
-        )
-
-
-def _left_to_find(total: float, n_known: int) -> float:
-    """Return the number of undiscovered deposits on the map."""
-    if n_known > total:
-        raise InputError(
-            f"known: {n_known} deposits are known on the ground of the map, whose intensity sums to {total:g}; "
-            "n_deposits of intensity(…) counts the known ones and those to be found"
-        )
-    return total - n_known
 
 
 def _correlation(share: float, spread: float, clustered: float) -> float:

@@ -1,4 +1,4 @@
-"""How much ground must be taken, best first, to capture how many deposits."""
+"""Success and prediction rates: fraction of the deposits in the best-ranked fraction of the area."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ class Rates:
 
     def __repr__(self) -> str:
         """What is captured where, the crossing and the area."""
-        tenth, fifth, area, captured = map(_percent, (*self._captured(np.array([0.1, 0.2])), *self.crossing))
+        shares = *self._captured(np.array([0.1, 0.2])), *self.crossing
+        # Rounded first: the last digits of a sum must not decide which way a half is rounded.
+        tenth, fifth, area, captured = (f"{round(100 * share, 6):.0f} %" for share in shares)
         return (
             f"Rates({len(self)} deposit{'s' if len(self) != 1 else ''}: {tenth} of them in the best 10 % of the "
             f"ground, {fifth} in 20 %;\n  P-A crossing at {captured} in {area}, normalized density {self.density:.2f}; "
@@ -327,11 +329,6 @@ def rates_within(
             )
         low[mine], high[mine] = _intervals(values[ground], areas[ground], of_deposit[mine])
     return Rates(low, high, weights)
-
-
-def _percent(share: float) -> str:
-    """Return '62 %'; what differs in the last digits of a sum does not show in halves."""
-    return f"{round(100 * share, 6):.0f} %"
 
 
 def _numbers(name: str, values: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""What a network must beat: simple methods on the same windows and in the same folds."""
+"""Baseline methods that score the same windows in the same folds as the network."""
 
 from __future__ import annotations
 

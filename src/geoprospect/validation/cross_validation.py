@@ -190,6 +190,10 @@ def cross_validate(
         of_deposit = deposit_clusters(windows)[on_map["deposit"]]
     probable = {network} | PROBABILISTIC | {n for n, one in (baselines or {}).items() if gives_probabilities(one)}
     seed = int(generator.integers(2**31))
+    draws = None
+    if windows.n_draws > 1:
+        mean = np.nanmean(np.stack([one.draws for one in found]), axis=0)
+        draws = pd.DataFrame({"auc": mean}, index=pd.RangeIndex(windows.n_draws, name="draw"))
     return Scores(
         table=score_table(tested, methods, probable, generator, rates, of_deposit),
         windows=tested,
@@ -197,7 +201,7 @@ def cross_validate(
         separation=separation,
         map=chart,
         map_deposits=on_map,
-        draws=_draws([one.draws for one in found]) if windows.n_draws > 1 else None,
+        draws=draws,
         paper=_paper_protocol(study, seed) if paper_protocol else None,
         splits=tuple(splits),
         models=tuple(one.model for one in found) if keep_models else (),
@@ -255,10 +259,13 @@ def _one_fold(
            **{name: rank_auc(tested["label"], tested[name]) for name in scores}}  # fmt: skip
     if study.calibrated:
         row["brier_calibrated"] = _calibrated_brier(study, bands, fit, tested, seed)
-    return _Found(
-        model, tested, {name: score[test.size :] for name, score in scores.items()},
-        _auc_of_draws(windows[test[known]], each[:, : test.size][:, known]), row,
-    )  # fmt: skip
+    draw = windows.draw[test[known]]
+    aucs = []
+    for k, score in enumerate(each[:, : test.size][:, known]):
+        mine = np.isin(draw, (-1, k))  # the ore windows, and the barren ones of this draw
+        aucs.append(rank_auc(windows.labels[test[known]][mine], score[mine]))
+    on_places = {name: score[test.size :] for name, score in scores.items()}
+    return _Found(model, tested, on_places, np.array(aucs), row)
 
 
 def _check_screen(screen: Any) -> Rule | Mapping[str, Any] | None:
@@ -360,17 +367,6 @@ def _each_draw(
         for k in np.unique(draw)
     ]
     return np.stack([predict_windows(part, bands, looked, device) for part in parts])
-
-
-def _auc_of_draws(test: Windows, each: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the AUC of each draw's networks on the ore and the barren windows of that draw."""
-    mine = [np.isin(test.draw, (-1, k)) for k in range(len(each))]
-    return np.array([rank_auc(test.labels[at], score[at]) for at, score in zip(mine, each, strict=True)])
-
-
-def _draws(aucs: list[NDArray[np.float64]]) -> pd.DataFrame:
-    mean = np.nanmean(np.stack(aucs), axis=0)
-    return pd.DataFrame({"auc": mean}, index=pd.RangeIndex(len(mean), name="draw"))
 
 
 def _calibrated_brier(

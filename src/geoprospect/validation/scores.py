@@ -261,7 +261,10 @@ def score_table(
             row |= _difference(tested, methods[0], method, replicates[0], replicates[m])
         row["average_precision"] = within_folds(average_precision, tested, method)
         if method in probabilistic:
-            row |= _of_probabilities(labels, scores[m])
+            cut = Evaluation.of(labels, scores[m])
+            row |= {"balanced_accuracy": cut.balanced_accuracy, "macro_f1": cut.macro_f1}
+            row["brier"] = brier_score(labels, scores[m])
+            row["calibration_slope"] = calibration_slope(labels, scores[m])[0]
         if rates is not None and deposit_clusters is not None:
             row |= _of_map(rates[method], deposit_clusters, rng)
         rows.append(row)
