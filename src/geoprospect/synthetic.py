@@ -343,20 +343,24 @@ def _receivers(elevation: Floats) -> NDArray[np.int64]:
     """
     rim = np.ones((_SIDE, _SIDE), dtype=bool)
     rim[1:-1, 1:-1] = False
-    # Lists: the loop reads single cells, and that is slow on arrays. The rim is known from the
-    # start, so no neighbour that is still unknown lies across an edge of the array.
-    level, known = elevation.tolist(), rim.ravel().tolist()
-    receiver = [-1] * len(level)
-    heap = [(level[i], i) for i in np.flatnonzero(rim).tolist()]
+    # Lists: the loop reads single cells, and that is slow on arrays. The edge is known from the start, and
+    # so are the indices beyond the array: negative ones read the end of the list.
+    known = rim.ravel().tolist() + [True] * (_SIDE + 1)
+    receiver = [-1] * elevation.size
+    # Ranks of the elevation, which a heap compares faster than pairs of elevation and cell.
+    lowest_first = np.argsort(elevation, kind="stable")
+    ranks = np.empty_like(lowest_first)
+    ranks[lowest_first] = np.arange(elevation.size)
+    heap, cell_of, rank = ranks[rim.ravel()].tolist(), lowest_first.tolist(), ranks.tolist()
     heapq.heapify(heap)
     steps = [_SIDE * down + across for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across]
     while heap:
-        _, i = heapq.heappop(heap)
+        i = cell_of[heapq.heappop(heap)]
         for step in steps:
             j = i + step
-            if 0 <= j < len(level) and not known[j]:
+            if not known[j]:
                 known[j], receiver[j] = True, i
-                heapq.heappush(heap, (level[j], j))
+                heapq.heappush(heap, rank[j])
     return np.array(receiver)
 
 
