@@ -11,7 +11,6 @@ from geoprospect import synthetic
 from geoprospect.errors import InputError
 from geoprospect.synthetic import SyntheticSurvey, make_survey
 
-SEEDS = range(4)
 OTHERS = "Pb Zn Mn As W B Bi F".split()
 # Between the 1st and 99th percentile of stream sediments in South China, generously.
 RANGES = {
@@ -27,10 +26,10 @@ def survey(area: str = "A", rng: int = 0, signal: float = 1.0) -> SyntheticSurve
 
 
 def make_small(**settings) -> SyntheticSurvey:
-    return make_survey(**{"n_samples": 500, "shape": 48, "rng": 3, **settings})
+    return make_survey(**{"n_samples": 500, "shape": 48, "rng": 0, **settings})
 
 
-# Only what is made from the same settings twice on purpose is made anew.
+# Made again only in tests of repeated calls. All surveys of one seed share a land, which takes most of the time.
 small = cache(make_small)
 
 
@@ -82,26 +81,27 @@ def test_the_same_seed_gives_the_same_bytes():
 
 
 def test_a_generator_gives_what_its_seed_gives_and_then_another_survey():
-    generator = np.random.default_rng(3)
+    generator = np.random.default_rng(0)
     first, second = make_small(rng=generator), make_small(rng=generator)
     assert_same(first, small())
     assert first.seed is None
-    assert small().seed == 3
+    assert small().seed == 0
     assert not np.array_equal(first.samples.values, second.samples.values)
 
 
 def test_another_seed_gives_another_survey():
-    one, other = small(rng=3), small(rng=4)
+    one, other = small(), small(rng=1)
     assert not np.array_equal(one.samples.points, other.samples.points)
     assert not one.deposits.geometry.equals(other.deposits.geometry)
     assert not one.truth.identical(other.truth)
 
 
-def test_carriers_rise_at_deposits_and_other_elements_do_not():
-    # One AUC of 40 clustered deposits scatters by about 0.06, the mean over four seeds by 0.03.
-    mean = {e: np.mean([element_auc(survey(rng=s), e) for s in SEEDS]) for e in survey().samples.elements}
-    assert all(0.68 < mean[element] < 0.88 for element in survey().carriers), mean
-    assert all(abs(mean[element] - 0.5) < 0.1 for element in OTHERS), mean
+# One AUC of 40 clustered deposits scatters by about 0.06, the mean over four seeds by 0.03.
+@pytest.mark.parametrize(("seeds", "off"), [(1, 0.2), pytest.param(4, 0.1, marks=pytest.mark.slow)])
+def test_carriers_rise_at_deposits_and_other_elements_do_not(seeds, off):
+    mean = {e: np.mean([element_auc(survey(rng=s), e) for s in range(seeds)]) for e in survey().samples.elements}
+    assert all(abs(mean[element] - 0.78) < off for element in survey().carriers), mean
+    assert all(abs(mean[element] - 0.5) < off for element in OTHERS), mean
     assert abs(np.mean([mean[element] for element in OTHERS]) - 0.5) < 0.05
 
 
@@ -263,15 +263,17 @@ def test_undiscovered_ore_bodies_have_haloes_too():
     assert cKDTree(deposit_points(one)).query(points)[0].min() >= 700
 
 
-def test_drainage_and_sample_spacing_do_not_give_the_deposits_away():
+@pytest.mark.parametrize(("seeds", "off"), [(1, 0.2), pytest.param(4, 0.1, marks=pytest.mark.slow)])
+def test_drainage_and_sample_spacing_do_not_give_the_deposits_away(seeds, off):
     scores = {"drainage": [], "elevation": [], "spacing": []}
-    for one in map(survey, ["A"] * len(SEEDS), SEEDS):
+    for seed in range(seeds):
+        one = survey(rng=seed)
         points, ground = deposit_points(one), random_ground(one)
         for band in ("drainage", "elevation"):
             scores[band].append(auc(at_cells(one, band, points), at_cells(one, band, ground)))
         tree = cKDTree(one.samples.points)
         scores["spacing"].append(auc(tree.query(points)[0], tree.query(ground)[0]))
-    assert all(abs(np.mean(values) - 0.5) < 0.1 for values in scores.values()), scores
+    assert all(abs(np.mean(values) - 0.5) < off for values in scores.values()), scores
 
 
 def test_area_b_differs_in_crs_units_extent_and_cell_size():
@@ -317,7 +319,7 @@ def test_the_truth_is_georeferenced_and_has_units():
 def test_the_repr_says_what_there_is():
     assert repr(small(signal=0.5)) == (
         "SyntheticSurvey(area A: 500 samples of 16 elements, 40 deposits and 13 undiscovered, "
-        "grid of 48 x 48 cells, signal 0.5, seed 3)"
+        "grid of 48 x 48 cells, signal 0.5, seed 0)"
     )
 
 

@@ -142,7 +142,7 @@ def test_a_perfect_separation_leaves_a_band_with_a_width():
     assert (at[-1], low[-1], high[-1]) == (1, 1, 1)
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(
     arrays(int, st.integers(1, 12), elements=st.integers(0, 4)),
     arrays(int, st.integers(1, 12), elements=st.integers(0, 4)),
@@ -164,6 +164,7 @@ def test_the_band_is_the_same_every_time():
     np.testing.assert_array_equal(once, again)
 
 
+@pytest.mark.slow
 def test_the_band_covers_the_true_curve_as_often_as_it_says():
     rng, covered = np.random.default_rng(0), []
     for _ in range(60):
@@ -467,7 +468,7 @@ def test_missing_values_leave_out_their_pair_and_constants_are_grey():
 
 def test_values_are_printed_for_up_to_twenty_elements():
     assert len(correlation_matrix(lognormal(50, 20)).texts) == 400
-    assert len(drawn(correlation_matrix(lognormal(50, 21))).texts) == 0
+    assert len(correlation_matrix(lognormal(50, 21)).texts) == 0
 
 
 def test_a_survey_is_compared_where_all_bands_have_data(monkeypatch):

@@ -161,6 +161,7 @@ def test_perfect_and_absent_classes_are_defined():
             gp.stats.auc_interval([0, 1], [1, 2], level)
 
 
+@pytest.mark.slow
 def test_intervals_of_few_ore_points_hold_the_truth_too():
     rng = np.random.default_rng(3)
     truth = norm.cdf(2 / math.sqrt(2))

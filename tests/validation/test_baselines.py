@@ -23,6 +23,8 @@ from geoprospect.validation.baselines import (
     gives_probabilities,
 )
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 TRAIN, TEST = np.arange(1, 240, 2), np.arange(0, 240, 2)
 BANDS = [name for name in BASELINES if name not in ("nearest deposit", "no chemistry")]
 
