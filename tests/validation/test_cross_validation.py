@@ -80,7 +80,7 @@ def without_forest(monkeypatch: pytest.MonkeyPatch) -> None:
 def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> Scores:
     asked: dict[str, Any] = {
         "network": "shufflenet_v2_x1_0", "folds": gp.Folds(4, buffer=0.0), "rng": 0, "epochs": 1, "device": "cpu",
-        "recipe": "gao2022", "map_stride": 0, "paper_protocol": False,
+        "recipe": "gao2022", "map_stride": 0, "paper_protocol": False, "baselines": {},
     }  # fmt: skip
     return gp.cross_validate(windows, survey, **asked | changed)
 
