@@ -83,43 +83,27 @@ def test_without_resampling_it_is_the_mean_of_the_rank_aucs_of_the_folds():
     np.testing.assert_allclose(auc_of_folds(labels, scores, fold), expected, rtol=1e-12)
 
 
-def slow_obuchowski(labels, scores, clusters):
-    """Return AUC and variance by the formulas of Obuchowski (1997), all pairs, cluster by cluster."""
-    x = [(s, c) for label, s, c in zip(labels, scores, clusters, strict=True) if label]
-    y = [(s, c) for label, s, c in zip(labels, scores, clusters, strict=True) if not label]
-
-    def psi(a, b):
-        return 1.0 if a > b else 0.5 if a == b else 0.0
-
-    big_m, big_n = len(x), len(y)
-    v10 = [sum(psi(a, b) for b, _ in y) / big_n for a, _ in x]
-    v01 = [sum(psi(a, b) for a, _ in x) / big_m for b, _ in y]
-    auc = sum(v10) / big_m
-    names = sorted({c for _, c in x + y})
-    off10, off01 = {}, {}
-    for name in names:
-        mine10 = [v for v, (_, c) in zip(v10, x, strict=True) if c == name]
-        mine01 = [v for v, (_, c) in zip(v01, y, strict=True) if c == name]
-        off10[name], off01[name] = sum(mine10) - len(mine10) * auc, sum(mine01) - len(mine01) * auc
-    i10, i01, i = len({c for _, c in x}), len({c for _, c in y}), len(names)
-    s10 = i10 / ((i10 - 1) * big_m) * sum(off10[name] ** 2 for name in names)
-    s01 = i01 / ((i01 - 1) * big_n) * sum(off01[name] ** 2 for name in names)
-    s11 = i / (i - 1) * sum(off10[name] * off01[name] for name in names)
-    return auc, s10 / big_m + s01 / big_n + 2 / (big_m * big_n) * s11
-
-
-def test_the_spread_of_the_replicates_is_the_clustered_error():
+def test_replicates_spread_like_surveys_with_other_clusters():
     rng = np.random.default_rng(0)
     fold, labels = np.repeat([0, 1], 300), np.tile(np.repeat([1, 0], 150), 2)
     cluster = np.arange(600) // 5
-    scores = labels + rng.normal(size=120)[cluster] + 0.5 * rng.normal(size=600)
-    replicates = bootstrap_aucs(labels, scores[None], fold, cluster, 1000, rng=0)
-    each = [slow_obuchowski(labels[fold == one], scores[fold == one], cluster[fold == one]) for one in (0, 1)]
-    auc, se = np.mean([auc for auc, _ in each]), np.sqrt(sum(variance for _, variance in each)) / 2
-    assert replicates.std() == pytest.approx(se, rel=0.1)
-    assert replicates.mean() == pytest.approx(auc, abs=0.3 * se)
-    single = bootstrap_aucs(labels, scores[None], fold, np.arange(600), 300, rng=0)
-    assert single.std() < 0.7 * replicates.std()
+    surveys = labels + rng.normal(size=(400, 120))[:, cluster] + 0.5 * rng.normal(size=(400, 600))
+    expected = auc_of_folds(labels, surveys, fold).std()
+    replicates = bootstrap_aucs(labels, surveys[:10], fold, cluster, 300, rng=0)
+    assert replicates.std(axis=1).mean() == pytest.approx(expected, rel=0.1)
+    single = bootstrap_aucs(labels, surveys[:10], fold, np.arange(600), 100, rng=0)
+    assert single.std(axis=1).mean() < 0.7 * expected
+
+
+def test_wrong_folds_and_clusters_are_refused():
+    labels, scores = [1, 1, 0, 0], [[3, 2, 2, 1]]
+    with pytest.raises(InputError, match=r"clusters: have shape \(3,\), need one for each of the 4 points"):
+        bootstrap_aucs(labels, scores, [1, 1, 1, 1], [7, 7, 8], 5)
+    with pytest.raises(InputError, match="folds: have shape"):
+        auc_of_folds(labels, scores, 1)
+    for missing in ([1, 2, np.nan, 4], [1, 2, None, 4]):
+        with pytest.raises(InputError, match="clusters: missing at 2"):
+            bootstrap_aucs(labels, scores, [1, 1, 1, 1], missing, 5)
 
 
 def test_methods_see_the_same_resamples_and_a_seed_is_a_seed():

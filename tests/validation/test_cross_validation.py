@@ -1,7 +1,6 @@
 """Cross-validation: that nothing of the test is known in training, and that its numbers mean what they say."""
 
 import dataclasses
-import functools
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +52,7 @@ def cut(size: int = 6, crop: int = 5, n_ore: int = 32, n_barren: int = 60) -> gp
 
 SURVEY = make_survey()
 WINDOWS = cut()
+FOLDS = gp.Folds(4, buffer=0)
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def without_forest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cross_validate(windows: gp.Windows = WINDOWS, survey: xr.Dataset = SURVEY, **changed: Any) -> Scores:
     asked: dict[str, Any] = {
-        "network": "shufflenet_v2_x1_0", "folds": gp.Folds(4, buffer=0.0), "rng": 0, "epochs": 1, "device": "cpu",
-        "recipe": "gao2022", "map_stride": 0, "paper_protocol": False, "baselines": {},
+        "network": "shufflenet_v2_x1_0", "folds": FOLDS, "rng": 0, "epochs": 1, "device": "cpu", "recipe": "gao2022",
+        "map_stride": 0, "paper_protocol": False, "baselines": {},
     }  # fmt: skip
     return gp.cross_validate(windows, survey, **asked | changed)
 
@@ -154,7 +154,10 @@ def test_each_fold_trains_on_its_training_windows_and_predicts_its_test(monkeypa
 @pytest.mark.usefixtures("tiny", "without_forest")
 @pytest.mark.parametrize(
     ("screen", "training"),
-    [(None, {}), ("holm", {}), ("gao2022", {}), (None, {"patience": 1, "epochs": 4, "lr": 0.1})],
+    [
+        (None, {}), ({"rule": "holm", "alpha": 0.05}, {}), ({"rule": "gao2022", "alpha": 0.05}, {}),
+        (None, {"patience": 1, "epochs": 4, "lr": 0.1}),
+    ],
     ids=["scaling", "holm", "gao2022", "early stopping"],
 )  # fmt: skip
 def test_whatever_lies_on_the_test_ground_the_model_of_the_fold_is_the_same(
@@ -202,13 +205,12 @@ def test_the_screening_sees_neither_the_deposits_nor_the_ground_of_the_test(monk
     calls: list[tuple[xr.Dataset, gpd.GeoDataFrame]] = []
     real = cross_validation.screen_bands
 
-    @functools.wraps(real)
     def spy(survey: xr.Dataset, deposits: gpd.GeoDataFrame, *args: Any, **settings: Any) -> pd.DataFrame:
         calls.append((survey, deposits))
         return real(survey, deposits, *args, **settings)
 
     monkeypatch.setattr(cross_validation, "screen_bands", spy)
-    scores = cross_validate(screen={"rule": "holm", "alpha": 0.05})
+    scores = cross_validate(screen="holm")
     split = gp.spatial_folds(WINDOWS, 4)
     assert len(calls) == 4
     for (fit, test), (survey, deposits) in zip(split, calls, strict=True):
@@ -241,7 +243,15 @@ def test_where_no_band_passes_the_screening_all_are_kept_and_it_is_said(caplog: 
 def scores(few_trees: None) -> Scores:
     """A real network on the toy survey."""
     return gp.cross_validate(
-        WINDOWS, SURVEY, "shufflenet_v2_x1_0", gp.Folds(4, buffer=0.0), rng=0, epochs=1, device="cpu", map_stride=8
+        WINDOWS,
+        SURVEY,
+        "shufflenet_v2_x1_0",
+        folds=FOLDS,
+        rng=0,
+        epochs=1,
+        device="cpu",
+        map_stride=8,
+        paper_protocol=False,
     )
 
 
@@ -428,7 +438,7 @@ def test_splits_that_share_ground_are_refused_with_the_cure() -> None:
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        ("five", "folds='five': needs a whole number of at least 2, Folds"),
+        ("five", "folds='five': needs a whole number of at least 2, Folds\\(…\\), or pairs"),
         (None, "folds=None: needs a whole number"),
         (2.5, "folds=2.5: needs a whole number"),
         ([], r"folds=\[\]: needs one or more pairs"),
@@ -458,7 +468,7 @@ def test_all_splits_are_looked_at_before_the_first_is_trained(monkeypatch: pytes
         ("shft", "^screen='shft': needs one of .*did you mean 'shift'"),
         ({"rule": "hol"}, r"^screen\['rule'\]='hol': needs one of .*did you mean 'holm'"),
         ({"rul": "holm"}, "^screen={'rul': 'holm'}: screen has no argument 'rul'; did you mean 'rule'"),
-        ({"rng": 1}, "^screen={'rng': …}: rng of screen is not set here; leave it out"),
+        ({"rng": 0}, "^screen={'rng': …}: rng of screen is not set here; leave it out"),
         (3, "^screen=3: needs one of"),
     ],
     ids=str,
@@ -511,6 +521,22 @@ def test_warnings_of_the_screening_within_a_fold_point_at_the_line_of_the_user(m
     with pytest.warns(DataWarning, match=r"only \d+ places hold one") as caught:
         cross_validate(screen={"rule": "holm", "permutations": 0, "draws": 1})
     assert {one.filename for one in caught if issubclass(one.category, DataWarning)} == {__file__}
+
+
+@pytest.mark.usefixtures("tiny", "without_forest")
+def test_folds_hold_the_scheme_and_the_block() -> None:
+    scores = cross_validate(folds=gp.Folds(2, "blocks", 3000, 0))
+    assert "2 sets of square blocks" in scores.separation
+    splits = gp.spatial_folds(WINDOWS, 2, scheme="blocks", block=3000)
+    for ours, theirs in zip(scores.splits, splits, strict=True):
+        assert np.array_equal(ours[0], theirs[0])
+        assert np.array_equal(ours[1], theirs[1])
+
+
+def test_settings_of_folds_are_not_settings_of_the_training() -> None:
+    for name, value in (("buffer", 0.0), ("block", 100.0), ("alpha", 0.05)):
+        with pytest.raises(InputError, match=f"{name}={value}: there is no such setting"):
+            cross_validate(**{name: value})
 
 
 @pytest.mark.usefixtures("tiny", "without_forest")

@@ -1,4 +1,4 @@
-"""How sure an AUC is, how many of them were looked at, and what a pattern is worth as evidence."""
+"""Standard errors, intervals and tests of ROC AUCs; corrected p values; weights of evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import false_discovery_control, norm, rankdata
 
-from geoprospect._checks import check_choice, check_number, first_rows
+from geoprospect._checks import check_choice, check_number
 from geoprospect.errors import InputError
 from geoprospect.stats.metrics import labels_and_scores, rank_auc, z_auc
 
@@ -177,8 +177,6 @@ class AUCComparison:
         Standard error of the difference; smaller than that of either where both rank the points alike.
     z, p : float
         Difference in standard errors, and the two-sided p value.
-    df : float, default infinity
-        Degrees of freedom of Student's distribution that p is from; infinity for the normal one.
 
     Examples
     --------
@@ -192,7 +190,6 @@ class AUCComparison:
     se: float
     z: float
     p: float
-    df: float = math.inf
 
     @property
     def difference(self) -> float:
@@ -241,7 +238,10 @@ def compare_aucs(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> AUCComparison
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     auc_a, auc_b = rank_auc(ore, first), rank_auc(ore, second)
     se = math.sqrt(max(float(variance), 0.0))
-    z = _standardised(auc_a - auc_b, se)
+    if se > _NO_ERROR:
+        z = (auc_a - auc_b) / se
+    else:
+        z = math.copysign(math.inf, auc_a - auc_b) if abs(auc_a - auc_b) > _NO_ERROR else 0.0
     return AUCComparison(auc_a, auc_b, se, z, float(2 * norm.sf(abs(z))))
 
 
@@ -289,8 +289,10 @@ def adjust_p(p: ArrayLike, method: Literal["holm", "bh"] = "holm") -> NDArray[np
         raise InputError(f"p: needs numbers between 0 and 1 of shape (n,), got {given!r:.200}")
     corrected = np.full(given.shape, np.nan)
     if method == "bh":
-        corrected[known] = false_discovery_control(given[known]) if known.any() else []
+        if known.any():
+            corrected[known] = false_discovery_control(given[known])
         return corrected
+    # Holm's procedure by hand: scipy has none.
     order = np.argsort(given)  # NaN last
     m = int(known.sum())
     stepped = given[order[:m]] * (m - np.arange(m))
@@ -388,53 +390,19 @@ def weights_of_evidence(n_pattern_ore: Any, n_ore: Any, n_pattern: Any, n: Any) 
     return WeightsOfEvidence(w_plus, w_minus, contrast, se, contrast / se)
 
 
-def _check_level(level: float) -> float:
-    """Return the level of an interval, between 0 and 1."""
-    share = check_number("level", level, above=0)
-    if share >= 1:
-        raise InputError(f"level={level!r}: needs a number between 0 and 1, for example 0.95")
-    return share
-
-
-def _standardised(difference: float, se: float) -> float:
-    """Return a difference in its standard errors; 0 where there is neither."""
-    if se < _NO_ERROR:
-        return math.copysign(math.inf, difference) if abs(difference) > _NO_ERROR else 0.0
-    return difference / se
-
-
-def _components(ore: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the structural components of several scores, (S, n), by ranks.
-
-    For each ore point the share of barren ones below it, (S, n_ore), and for each barren point the share of ore ones
-    above it, (S, n_barren); ties count one half.
-    """
-    n_ore, n_barren = int(ore.sum()), int((~ore).sum())
-    all_ranks = rankdata(scores, axis=1)
-    beaten = (all_ranks[:, ore] - rankdata(scores[:, ore], axis=1)) / n_barren
-    topped = 1 - (all_ranks[:, ~ore] - rankdata(scores[:, ~ore], axis=1)) / n_ore
-    return beaten, topped
-
-
 def _delong_covariance(ore: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the covariance of the AUCs of several scores, (S, n), by ranks; NaN where a class has one point."""
+    """Return the covariance of the AUCs of several scores, (S, n), by ranks; NaN if a class has only one point.
+
+    From the structural components: for each ore point the fraction of barren points below it, and for each barren point
+    the fraction of ore points above it. Ties count one half.
+    """
     n_ore, n_barren = int(ore.sum()), int((~ore).sum())
     if min(n_ore, n_barren) < 2:
         return np.full((len(scores), len(scores)), np.nan)
-    beaten, topped = _components(ore, scores)
+    all_ranks = rankdata(scores, axis=1)
+    beaten = (all_ranks[:, ore] - rankdata(scores[:, ore], axis=1)) / n_barren  # (S, n_ore)
+    topped = 1 - (all_ranks[:, ~ore] - rankdata(scores[:, ~ore], axis=1)) / n_ore  # (S, n_barren)
     return np.atleast_2d(np.cov(beaten)) / n_ore + np.atleast_2d(np.cov(topped)) / n_barren
-
-
-def numbered(name: str, values: ArrayLike, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the different values and for each point the number of its own."""
-    given = np.asarray(values)
-    if given.shape != (n,):
-        raise InputError(f"{name}: have shape {given.shape}, need one for each of the {n} points")
-    missing = np.array([one is None or one != one for one in given.tolist()], dtype=bool)
-    if missing.any():
-        raise InputError(f"{name}: missing at {first_rows(np.flatnonzero(missing))}; every point needs one")
-    different, number = np.unique(given, return_inverse=True)
-    return different, number.astype(np.int64)
 
 
 def _score_bound(area: float, n_ore: int, n_barren: int, z: float) -> float:

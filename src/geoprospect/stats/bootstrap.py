@@ -1,4 +1,4 @@
-"""AUCs within folds, and how far they move when other clusters are drawn."""
+"""Mean AUC within folds, and its bootstrap over whole clusters of points."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geoprospect._checks import check_int, check_rng
+from geoprospect._checks import check_int, check_rng, first_rows
 from geoprospect.errors import InputError
-from geoprospect.stats.auc import numbered
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +39,7 @@ def auc_of_folds(labels: ArrayLike, scores: ArrayLike, folds: ArrayLike) -> Floa
         When the arguments do not fit together.
     """
     ore, values = _labels_and_rows(labels, scores)
-    fold = numbered("folds", folds, ore.size)[1]
+    fold = _numbered("folds", folds, ore.size)
     once = np.ones((1, int(ore.sum()))), np.ones((1, int((~ore).sum())))
     unit = np.where(ore, np.cumsum(ore), np.cumsum(~ore)) - 1  # each point by itself
     return _mean_aucs(ore, values, unit, fold, *once)[:, 0]
@@ -89,13 +88,24 @@ def bootstrap_aucs(
     """
     generator, replicates = check_rng(rng), check_int("replicates", replicates)
     ore, values = _labels_and_rows(labels, scores)
-    fold, cluster = (numbered(name, of, ore.size)[1] for name, of in (("folds", folds), ("clusters", clusters)))
+    fold, cluster = (_numbered(name, of, ore.size) for name, of in (("folds", folds), ("clusters", clusters)))
     unit = np.empty(ore.size, dtype=np.int64)
     drawn = []
     for part in (ore, ~ore):
         found, unit[part] = np.unique(cluster[part], return_inverse=True)
         drawn.append(_draw(found.size, replicates, generator))
     return _mean_aucs(ore, values, unit, fold, *drawn)
+
+
+def _numbered(name: str, values: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Return the number of the fold or cluster of each point, counted from 0."""
+    given = np.asarray(values)
+    if given.shape != (n,):
+        raise InputError(f"{name}: have shape {given.shape}, need one for each of the {n} points")
+    missing = np.array([one is None or one != one for one in given.tolist()], dtype=bool)
+    if missing.any():
+        raise InputError(f"{name}: missing at {first_rows(np.flatnonzero(missing))}; every point needs one")
+    return np.unique(given, return_inverse=True)[1].astype(np.int64)
 
 
 def _labels_and_rows(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:

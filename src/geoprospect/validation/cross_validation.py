@@ -1,4 +1,4 @@
-"""What the map is worth on ground that it has not seen."""
+"""Cross-validate a network and its baselines in spatially separated folds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -62,12 +62,6 @@ _PAPER_SHARE = (102 / 212, 104 / 225)  # of ore and barren windows that the pape
 _NO_CHEMISTRY = "no chemistry"
 
 
-def _recipe_settings(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the arguments of `train` that are fields of its recipe."""
-    names = {field.name for field in dataclasses.fields(Recipe)}
-    return {name: value for name, value in training.items() if name in names}
-
-
 def cross_validate(
     windows: Windows,
     survey: xr.Dataset,
@@ -83,14 +77,14 @@ def cross_validate(
     paper_protocol: bool = True,
     keep_models: bool = False,
     device: str = "auto",
-    **training: Any,
+    **settings: Any,
 ) -> Scores:
-    """Train and test a network on spatially separated ground, with baselines on the same windows.
+    """Cross-validate a network in spatially separated folds, with baselines on the same windows.
 
     Everything is fitted inside the fold, from training windows only: the scaling, the screening
-    (with `screen`), early stopping and calibration (where asked for), the network and the baselines.
-    That no ground is shared is checked by `audit` in every fold. Baselines see the mean of every band
-    over the crop of a window.
+    (with `screen`), early stopping and calibration (if asked for), the network and the baselines.
+    `audit` checks in every fold that training and test windows do not overlap. Baselines get the mean of
+    every band over the crop of a window.
 
     Parameters
     ----------
@@ -101,14 +95,16 @@ def cross_validate(
     network : str, default 'resnet50'
         As in `train`.
     folds : int, Folds or sequence of (train, test), default 5
-        Number of spatially separated folds, or `Folds` with their scheme and distance. Splits of your own are
-        checked for overlap.
+        The number of folds; `Folds`, which also has the scheme, the blocks and the buffer; or your own splits,
+        pairs of indices into the windows that do not overlap. With a number, or without `Folds.buffer`, the
+        buffer is the range of spatial correlation of the survey, or as much of it as leaves enough training
+        windows; `Scores.separation` reports it.
     rng : int, Generator or None
         Draws for training, baselines and bootstrap.
     screen : {'shift', 'holm', 'bh', 'gao2022'} or mapping, optional
-        Select bands in each fold by `screen`, from the deposits and cells of the training only. A mapping holds
-        arguments of `screen`, for example ``{"rule": "shift", "alpha": 0.05}``. Where no band passes, all are
-        kept. Default: use all bands of `survey`.
+        Select bands in each fold by this rule of `screen`, or by a mapping of its settings, such as
+        ``{"rule": "holm", "alpha": 0.05}``. It uses only the deposits and cells outside of the test windows. All
+        bands are kept where none passes. Default: use all bands of `survey`.
     baselines : mapping, optional
         Further baselines by name: anything with scikit-learn's classifier interface, for example
         ``{"xgb": XGBClassifier()}``. An empty mapping leaves all baselines out.
@@ -127,8 +123,9 @@ def cross_validate(
         Keep the network of every fold, for `element_importance`.
     device : str, default 'auto'
         As in `train`.
-    **training
-        Further arguments of `train`: recipe, epochs, batch, lr, n_models, progress, …
+    **settings
+        Further arguments of `train`: recipe, n_models, weights, progress, and the fields of `Recipe`
+        (epochs, batch, lr, …).
 
     Returns
     -------
@@ -138,9 +135,9 @@ def cross_validate(
     Raises
     ------
     SeparationError
-        When too little separate ground is left, or splits of your own share ground. It is an `InputError`.
+        When too few separate windows are left, or your own splits overlap. It is an `InputError`.
     InputError
-        When windows and survey do not fit together, or `folds` or `screen` is not what it has to be.
+        When windows and survey have different grids, or `folds` or `screen` is not of the types above.
 
     Warns
     -----
@@ -166,13 +163,16 @@ def cross_validate(
     generator = check_rng(rng)
     check_windows(windows, survey)
     grid_of_survey(survey)
-    recipe = Recipe.of(training.get("recipe", "default"), **_recipe_settings(training))
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    recipe = Recipe.of(
+        settings.get("recipe", "default"), **{name: value for name, value in settings.items() if name in fields}
+    )
     study = _Study(
-        windows, survey, network, {"device": device, **training}, _check_screen(screen),
-        _with(baselines, samples), samples, calibrated, recipe.halo,
+        windows, survey, network, {"device": device, **settings}, _check_screen(screen), _with(baselines, samples),
+        samples, calibrated, recipe.halo,
     )  # fmt: skip
     splits, separation, apart = _splits(study, folds)
-    check_separate(windows, splits, study.context)  # those that spatial_folds made too
+    check_separate(windows, splits, study.context)  # those of spatial_folds too
     places, step = _places(windows, map_stride)
     fold_of_place = _fold_of_places(places, study, splits, apart)
     found = []
@@ -216,7 +216,7 @@ class _Study:
     survey: xr.Dataset
     network: str
     training: Mapping[str, Any]
-    screen: Rule | Mapping[str, Any] | None
+    screen: Mapping[str, Any] | None  # settings of `screen`
     baselines: Mapping[str, Baseline]
     samples: Samples | None
     calibrated: bool
@@ -268,20 +268,20 @@ def _one_fold(
     return _Found(model, tested, on_places, np.array(aucs), row)
 
 
-def _check_screen(screen: Any) -> Rule | Mapping[str, Any] | None:
-    """Return what selects the bands in each fold, when it is a rule of `screen` or arguments of it."""
-    if isinstance(screen, Mapping):
-        own = ("survey", "deposits", "rng")
-        how = check_arguments("screen", screen, screen_bands, own, "{'rule': 'holm'}")
-        check_choice("screen['rule']", how.get("rule", RULES[0]), RULES)
-        return how
-    if screen is not None:
-        check_choice("screen", screen, RULES)
-    return cast("Rule | None", screen)
+def _check_screen(screen: Any) -> Mapping[str, Any] | None:
+    """Return the settings of `screen` that select the bands in each fold."""
+    if screen is None:
+        return None
+    if not isinstance(screen, Mapping):
+        return {"rule": check_choice("screen", screen, RULES)}
+    own = ("survey", "deposits", "rng")
+    how = check_arguments("screen", screen, screen_bands, own, "{'rule': 'holm'}")
+    check_choice("screen['rule']", how.get("rule", RULES[0]), RULES)
+    return how
 
 
 def _given_folds(folds: Any, windows: Windows) -> list[Fold]:
-    """Return splits of the user's own, when each trains on both classes and tests."""
+    """Return the splits of the user; raise where a class is missing in the training or the test of one."""
     if isinstance(folds, str) or not isinstance(folds, Iterable):
         raise InputError(
             f"folds={folds!r}: needs a whole number of at least 2, Folds(…), or pairs (train, test) of indices into "
@@ -298,30 +298,28 @@ def _given_folds(folds: Any, windows: Windows) -> list[Fold]:
 
 
 def _splits(study: _Study, folds: int | Folds | Sequence[Fold]) -> tuple[list[Fold], str, float]:
-    """Return the splits, how they are apart in words, and the distance between footprints."""
+    """Return the splits, a description of their separation, and the distance between footprints."""
     windows, context = study.windows, study.context
-    about = f" and {context} cells of context" if context else ""
-    if isinstance(folds, (int, float, np.integer)):
-        folds = Folds(check_int("folds", folds, 2))
-    if not isinstance(folds, Folds):
+    if not isinstance(folds, (int, float, np.integer, Folds)):
         splits = _given_folds(folds, windows)
         return splits, f"{len(splits)} splits given by the user, checked: no shared ground", 0.0
-    if folds.buffer is None:
-        apart, why = default_buffer(windows, study.survey, folds.n, folds.scheme, context)
-    else:
-        apart, why = folds.buffer, ""
-    splits = spatial_folds(windows, folds.n, apart, scheme=folds.scheme, block=folds.block, context=context)
+    how = folds if isinstance(folds, Folds) else Folds(check_int("folds", folds, 2))
+    apart, why = how.buffer, ""
+    if apart is None:
+        apart, why = default_buffer(windows, study.survey, how.n, how.scheme, context)
+    splits = spatial_folds(windows, how.n, apart, scheme=how.scheme, block=how.block, context=context)
     what = {"regions": "compact regions of deposits", "blocks": "sets of square blocks",
             "clusters": "sets of clusters of deposits",
-            "leave-one-cluster-out": "clusters of deposits"}[folds.scheme]  # fmt: skip
+            "leave-one-cluster-out": "clusters of deposits"}[how.scheme]  # fmt: skip
+    around = f" and {context} cells of context" if context else ""
     distance = f", footprints {apart:.4g} {windows.grid.unit}s apart" if apart else ""
-    said = f"spatially separated: {len(splits)} {what}, no ground shared by whole windows{about}{distance}"
+    said = f"spatially separated: {len(splits)} {what}, no ground shared by whole windows{around}{distance}"
     return splits, said + (f" ({why})" if why else ""), apart
 
 
 def _screened(study: _Study, fit: Windows, test: Windows, seed: int) -> xr.Dataset:
     """Return the bands that pass with the deposits and the ground of the training only."""
-    survey, how = study.survey, study.screen
+    survey = study.survey
     closed = np.zeros(fit.grid.shape, dtype=bool)
     for row, col, width in zip(test.rows, test.cols, test.widths, strict=True):
         closed[row : row + width, col : col + width] = True
@@ -329,10 +327,9 @@ def _screened(study: _Study, fit: Windows, test: Windows, seed: int) -> xr.Datas
     hidden = np.setdiff1d(np.arange(len(fit.deposit_ids)), known)
     closed[fit.grid.rowcol(*fit.deposit_points[hidden].T)] = True  # they would count as barren
     points = gpd.GeoDataFrame(geometry=gpd.points_from_xy(*fit.deposit_points[known].T), crs=fit.grid.crs)
-    settings: Mapping[str, Any] = how if isinstance(how, Mapping) else {"rule": how}
     # All deposits but those of the training are hidden with the ground of the test.
     open_ground = survey.where(xr.DataArray(~closed, dims=("y", "x")))
-    ranking = screen_bands(open_ground, points, rng=seed, **settings)
+    ranking = screen_bands(open_ground, points, rng=seed, **(study.screen or {}))
     chosen = list(ranking.index[ranking["selected"]])
     if not chosen:
         log.info("no band passes the screening in this fold; all are kept")

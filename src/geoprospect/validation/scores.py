@@ -1,4 +1,4 @@
-"""What a cross-validation found: `Scores`."""
+"""Results of a cross-validation: `Scores` and its table of methods."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Scores:
         Indexed by method, the network first. ``auc``: rank AUC within folds, averaged, with ``low`` and
         ``high``, its 95 % interval by bootstrap over clusters of deposits and blocks of barren ground. For
         each baseline ``difference``, the network's AUC less its own, with ``difference_low`` and
-        ``difference_high`` by the paired bootstrap; ``beats``, the fraction of resamples in which the network
-        is better.
+        ``difference_high`` by the paired bootstrap over the same clusters; ``beats``, the fraction of resamples
+        in which the network is better.
         ``average_precision`` within folds, averaged; ``balanced_accuracy``, ``macro_f1``, ``brier`` and
         ``calibration_slope`` of methods that give probabilities, at 0.5 where they need a threshold. From
         the out-of-fold map: ``capture_5``, ``capture_10``, ``capture_20``, the share of deposits in the
@@ -253,12 +253,16 @@ def score_table(
     scores = tested[list(methods)].to_numpy().T  # (M, N)
     replicates = bootstrap_aucs(labels, scores, fold, cluster, _REPLICATES, rng)  # (M, R)
     margin = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
-    rows = []
+    rows: list[dict[str, float]] = []
     for m, method in enumerate(methods):
         row: dict[str, float] = {"auc": within_folds(rank_auc, tested, method)}
         row["low"], row["high"] = np.nanquantile(replicates[m], margin)
         if m:
-            row |= _difference(tested, methods[0], method, replicates[0], replicates[m])
+            row["difference"] = rows[0]["auc"] - row["auc"]
+            # NaN, for all methods alike, where a resample left every fold without ore or barren windows.
+            differences = (replicates[0] - replicates[m])[np.isfinite(replicates[0])]
+            row["difference_low"], row["difference_high"] = np.quantile(differences, margin)
+            row["beats"] = float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
         row["average_precision"] = within_folds(average_precision, tested, method)
         if method in probabilistic:
             cut = Evaluation.of(labels, scores[m])
@@ -291,31 +295,6 @@ def map_rates(coarse: xr.Dataset, deposits: pd.DataFrame, method: str) -> Rates:
     on = np.isfinite(score) & np.isfinite(fold)
     known = deposits[method].notna()
     return rates_within(fold[on].astype(np.int64), score[on], deposits.loc[known, "fold"], deposits.loc[known, method])
-
-
-def _difference(
-    tested: pd.DataFrame, network: str, baseline: str, a: NDArray[np.float64], b: NDArray[np.float64]
-) -> dict[str, float]:
-    """Compare the network with a baseline in paired resamples."""
-    # NaN, for all methods alike, where a resample left every fold without ore or barren.
-    drawn = (a - b)[np.isfinite(a)]
-    low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return {
-        "difference": within_folds(rank_auc, tested, network) - within_folds(rank_auc, tested, baseline),
-        "difference_low": float(low),
-        "difference_high": float(high),
-        "beats": float(np.mean(drawn > 0) + np.mean(drawn == 0) / 2),
-    }
-
-
-def _of_probabilities(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    cut = Evaluation.of(labels, probabilities)
-    return {
-        "balanced_accuracy": cut.balanced_accuracy,
-        "macro_f1": cut.macro_f1,
-        "brier": brier_score(labels, probabilities),
-        "calibration_slope": calibration_slope(labels, probabilities)[0],
-    }
 
 
 def _of_map(rates: Rates, clusters: NDArray[np.int64], rng: np.random.Generator) -> dict[str, float]:
