@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import geoprospect as gp
+from geoprospect.config import TrainingSection, fields_of
 from geoprospect.errors import DataWarning, DependencyError, InputError, MissingFileError
 from geoprospect.models.architectures import ARCHITECTURES, Architecture
 from geoprospect.models.networks import (
@@ -615,9 +616,7 @@ def test_the_guide_lists_every_architecture_with_its_context() -> None:
 
 
 def test_the_configuration_takes_every_architecture() -> None:
-    assert get_args(gp.Config.model_fields["training"].annotation.model_fields["network"].annotation) == tuple(
-        ARCHITECTURES
-    )
+    assert get_args(fields_of(TrainingSection)["network"].annotation) == tuple(ARCHITECTURES)
 
 
 def test_listing_the_architectures_loads_no_torch() -> None:
