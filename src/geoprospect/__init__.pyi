@@ -36,7 +36,7 @@ from .io.writers import write_zarr as write_zarr
 from .models.fit_applicability import fit_applicability as fit_applicability
 from .models.model import ProspectivityModel as ProspectivityModel
 from .models.recipe import Recipe as Recipe
-from .models.train import train as train
+from .models.training import train as train
 from .pipeline import run as run
 from .prediction.dense_check import check_dense as check_dense
 from .prediction.out_of_core import predict_to_cog as predict_to_cog

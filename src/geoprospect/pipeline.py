@@ -28,7 +28,7 @@ from geoprospect.io.rasters import read_bands
 from geoprospect.io.vectors import write_layers
 from geoprospect.io.writers import write_cog
 from geoprospect.models.model import ProspectivityModel
-from geoprospect.models.train import train
+from geoprospect.models.training import train
 from geoprospect.prediction.predict import predict, predict_cells
 from geoprospect.prediction.targets import delineate
 from geoprospect.screening.screen import screen, screening_points
