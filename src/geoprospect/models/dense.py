@@ -27,7 +27,7 @@ from torch import Tensor, fx, nn
 from geoprospect._checks import check_int, check_number
 from geoprospect.errors import InputError
 from geoprospect.models.architectures import FEATURE_STRIDE
-from geoprospect.models.networks import Crop, graph_of, in_full, last_features, set_halo
+from geoprospect.models.networks import Crop, graph_of, head_of, in_full, last_features, set_halo
 
 STRIDES = (4, 8, 16, 32)  # cells from one feature to the next that a trunk can be turned to
 # Modules and functions that treat every cell alike.
@@ -259,7 +259,7 @@ def slid(network: nn.Module, crop: int, stride: int) -> Dense:
         As `Dense`, and when the features of a tile are not those of windows with their context.
     """
     dense = Dense(network, crop, stride)
-    layers = (str(network), stride)
+    layers = (_trunk_layers(network), stride)
     if layers not in _TRIED:
         gap = _disagreement(network, stride)
         if gap >= _AGREES:
@@ -274,10 +274,15 @@ def slid(network: nn.Module, crop: int, stride: int) -> Dense:
 
 def context_of(network: nn.Module, crop: int, stride: int) -> int:
     """Return the `halo` of a network that is slid, by its layers alone: a new kind of them is converted and tried."""
-    layers = (str(network), crop, stride)
+    layers = (_trunk_layers(network), crop, stride)
     if layers not in _HALOS:
         _HALOS[layers] = slid(network, crop, stride).halo
     return _HALOS[layers]
+
+
+def _trunk_layers(network: nn.Module) -> str:
+    """Return the layers of a network in words, without the head, which may be wider by the applicability."""
+    return str(network).replace(str(head_of(network)[1]), "")
 
 
 @torch.inference_mode()
