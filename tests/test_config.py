@@ -255,3 +255,8 @@ def test_the_lines_in_the_readme_are_a_valid_configuration(load):
     config = load(readme.split("```toml\n")[1].split("```")[0])
     assert config.windows.size == 32
     assert config.samples.missing == (-9999,)
+
+
+def test_too_few_folds_are_refused_under_the_name_of_the_key():
+    with pytest.raises(InputError, match=r"^validation\.folds = 1: "):
+        gp.Config(samples={"path": "a.csv"}, deposits={"path": "b.gpkg"}, validation={"folds": 1})

@@ -294,7 +294,7 @@ class ValidationSection(_Section):
         Also validate on a held-out random split, as in the paper.
     """
 
-    folds: int = 5
+    folds: Annotated[int, Field(ge=2)] = 5
     scheme: Scheme = "regions"
     block: float | None = None
     buffer: float | None = None
