@@ -29,48 +29,48 @@ class Recipe:
     epochs : int, default 40
         How often every window is seen.
     batch : int, default 32
-        Windows per pass through the network, at most; an epoch is cut into steps of nearly one size.
+        Largest number of windows per pass through the network. An epoch is cut into steps of nearly one size.
     lr : float, default 0.01
-        Learning rate, at its highest.
+        Highest learning rate.
     momentum : float, default 0.9
-        Of the stochastic gradient descent.
+        Momentum of the stochastic gradient descent.
     nesterov : bool, default True
-        Nesterov's momentum; needs a `momentum` above 0.
+        Use Nesterov's momentum. It needs a `momentum` above 0.
     weight_decay : float, default 5e-4
-        Of the gradient descent, on all weights.
+        Weight decay of the gradient descent, on all weights.
     schedule : {'cosine', 'halve', 'constant'}
-        Learning rate over the epochs: half a cosine to nearly 0 [1]_, halved every `halve_every`
-        epochs, or as it is.
+        Schedule of the learning rate, one of cosine, halve and constant. 'cosine' falls to nearly 0 along half
+        a cosine [1]_; 'halve' halves it every `halve_every` epochs.
     halve_every : int, default 30
         Epochs between two halvings.
     warmup : int, default 5
         Epochs in which the learning rate of the cosine rises to `lr`; at most a quarter of all.
     flips : bool, default True
-        Turn windows upside down and left to right, at random.
+        Flip windows vertically and horizontally at random.
     rotations : bool, default True
-        Turn windows by 0, 90, 180 or 270 degrees, at random.
+        Rotate windows by 0, 90, 180 or 270 degrees at random.
     label_smoothing : float, default 0
-        Share of a label that is spread over both classes, below 1.
+        Fraction of a label that is spread over both classes, below 1.
     class_weight : {None, 'balanced'}
-        'balanced' weighs ore and barren windows so that both count alike in sum.
+        Weights of the classes, where 'balanced' gives ore and background windows the same total weight.
     accumulate : int, default 1
-        Passes whose gradients are summed before one step: `batch` x `accumulate` windows a step.
+        Number of passes whose gradients are summed before one step. A step sees `batch` x `accumulate` windows.
     halo : int, default 0
-        Cells of context on every side in part of the training, a multiple of 32, for networks
-        that are to be slid over the ground without cutting windows.
+        Cells of context on every side in part of the training, a multiple of 32, for fully convolutional maps
+        (mode 'dense').
     halo_from : float, default 2/3
-        Share of the epochs after which steps with and without the halo alternate.
+        Fraction of the epochs after which steps with and without the halo alternate.
     norm : {'batch', 'group'}
-        Normalisation inside the network.
+        Normalisation inside the network, batch or group.
     dropout : float, optional
-        Share of the features before the head that is left out at random. Default: as in the architecture.
+        Fraction of the features before the head that is left out at random. Default: as in the architecture.
     prior : float, optional
-        Share of ore in unlabelled ground. Barren windows are then taken as unlabelled ones, and the
+        Fraction of ore among unlabelled cells. Background windows are then taken as unlabelled, and the
         loss is the non-negative risk of positive-unlabelled learning [2]_ instead of cross-entropy.
     patience : int, optional
-        Stop after so many epochs without improvement on separate ground, and take the best epoch.
+        Epochs without improvement on held-out windows after which training stops at the best epoch.
     precision : {'auto', 'float32'}
-        'auto' computes in mixed precision (bfloat16) on a GPU and in float32 on the CPU.
+        Number format, where 'auto' is mixed precision (bfloat16) on a GPU and float32 on the CPU.
 
     Raises
     ------
